@@ -30,6 +30,10 @@ class PostgresPair:
         hosts = f"host={self._place}&host={self._standby}"
         return f"postgresql://postgres@/{name}?{hosts}&target_session_attrs=read-write"
 
+    def standby_url(self, name: str) -> str:
+        """Return the URL of a database on the standby, whatever it takes."""
+        return f"postgresql://postgres@/{name}?host={self._standby}"
+
     def start_standby(self) -> None:
         """Copy the primary, let the copy follow it, and have each commit wait for the copy."""
         self._run("pg_basebackup", "-h", self._place, "-U", "postgres", "-D", self._standby,
@@ -51,8 +55,7 @@ class PostgresPair:
 
     def standby_says(self, question: str) -> object:
         """Return the answer of the standby to a question of one value."""
-        url = f"postgresql://postgres@/postgres?host={self._standby}"
-        with psycopg.connect(url, autocommit=True) as connection:
+        with psycopg.connect(self.standby_url("postgres"), autocommit=True) as connection:
             [(answer,)] = connection.execute(question).fetchall()
             return answer
 

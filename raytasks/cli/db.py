@@ -96,11 +96,12 @@ def _checked(call: Callable[[], Result]) -> Result:
     """Make a call of the store. Raises `SettingsError` if the database is away, or not ours."""
     from raytasks.model.tasks import StoreUnavailable
     from raytasks.settings import SettingsError
+    from raytasks.store.database import WritesRefused
     from raytasks.store.tables_upgrade import TablesRefused
 
     try:
         return call()
-    except TablesRefused as error:
+    except (TablesRefused, WritesRefused) as error:
         raise SettingsError(f"DATABASE_URL: {error}") from None
     except StoreUnavailable as error:
         raise SettingsError(f"DATABASE_URL: the database cannot be reached: {error}") from None

@@ -1,6 +1,6 @@
 """The metrics as text for Prometheus, made from the numbers that the tracker gives."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 
 from prometheus_client.core import (
@@ -75,10 +75,20 @@ class _Collector:
             yield ages
             yield from _limits(data.limits)
             yield from _schedules(*data.schedules)
-            yield from _outbox(*data.outbox)
+            yield from _singles(_OUTBOX, data.outbox)
+            yield from _singles(_EARLIER, data.earlier)
         yield from _durations(data)
 
 
+_OUTBOX = {
+    "outbox_rows": "Committed tasks in the outbox that were not taken yet.",
+    "outbox_oldest_seconds": "Seconds for which the oldest of them has waited.",
+    "outbox_set_aside": "Rows of the outbox that the database refuses.",
+}
+_EARLIER = {
+    "earlier_clusters": "Earlier clusters on this database that may still run attempts.",
+    "earlier_attempts": "Attempts that run in these clusters.",
+}
 _OLDEST = "Seconds for which the oldest due task of a type has been waiting for a runner."
 
 
@@ -140,13 +150,8 @@ def _schedules(active: int, paused: int, seconds: float | None) -> Iterator[Metr
     yield coming
 
 
-def _outbox(rows: int, seconds: float, set_aside: int) -> Iterator[Metric]:
-    singles = {
-        "outbox_rows": (rows, "Committed tasks in the outbox that were not taken yet."),
-        "outbox_oldest_seconds": (seconds, "Seconds for which the oldest of them has waited."),
-        "outbox_set_aside": (set_aside, "Rows of the outbox that the database refuses."),
-    }
-    for name, (number, text) in singles.items():
+def _singles(names: Mapping[str, str], numbers: Iterable[float]) -> Iterator[Metric]:
+    for (name, text), number in zip(names.items(), numbers, strict=True):
         single = _gauge(name, text)
         single.add_metric([], number)
         yield single

@@ -35,6 +35,7 @@ class MetricsData(Struct):
       there is none; negative: it is late).
     - `outbox`: how many rows wait in the outbox, the seconds for which the oldest has waited, and
       how many rows the database refuses.
+    - `earlier`: how many earlier clusters may still run something, and how many attempts they hold.
     - `bounds`: the upper bounds of the buckets in seconds, by the histograms' names.
     """
 
@@ -56,3 +57,4 @@ class MetricsData(Struct):
     outbox: tuple[int, float, int] = (0, 0.0, 0)
     nodes: Mapping[str, int] = {}
     nodes_coming: Mapping[str, int] = {}
+    earlier: tuple[int, int] = (0, 0)

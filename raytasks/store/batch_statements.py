@@ -201,7 +201,7 @@ SETTLE = RowStatement(
 
 RELANE = RowStatement(_named(tasks, "task_id", "attempt", "lane", "limit_values"), _relane)
 
-RECORD = RowStatement(_named(attempts, *AttemptRecord.__struct_fields__), _record)
+RECORD = RowStatement(_named(attempts, *AttemptRecord.__struct_fields__, "place_id"), _record)
 
 COUNT = RowStatement(_named(task_counts, "namespace", "task_type", "state", "tasks"), _count)
 

@@ -16,7 +16,7 @@ count_steps = Table(
     metadata,
     Column("namespace", String(63), nullable=False),
     Column("task_type", String(100), nullable=False),
-    # What to add, as a JSON object: by state for `task_counts`, by name for `totals`. States are in
-    # upper case, names in lower case.
+    # What to add, as a JSON object: by state for `task_counts`, by name for `totals`. A state is a
+    # letter in upper case, a name is in lower case.
     Column("changes", Text, nullable=False),
 )

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from raytasks.store.compiled import CompiledQuery, Row, RowStatement, arrays
+from raytasks.store.refusals import READ_ONLY_STATE
 
 Check = Callable[[int], None]
 """The check of the number of rows that a statement has changed: raises if it is wrong."""
@@ -34,8 +35,13 @@ class Direct(Protocol):
     def write(self, batch: RowStatement, rows: Sequence[Row], check: Check | None = None) -> None:
         """Execute a batch for rows, of which there is at least one."""
 
-    def lock(self, query: CompiledQuery, bound: Mapping[str, Any], check: Check) -> None:
-        """Lock the rows that a query finds; `check` gets how many they are."""
+    def lock(
+        self, table: str, query: CompiledQuery, bound: Mapping[str, Any], check: Check
+    ) -> None:
+        """Lock a table against others that write or lock it; then `check` how many rows it finds.
+
+        The query sees what was committed until it had the lock.
+        """
 
     def read(self, query: CompiledQuery, bound: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Return the rows that a query finds."""
@@ -78,7 +84,13 @@ class SqliteDirect:
         if check is not None:
             check(self._cursor.rowcount)
 
-    def lock(self, query: CompiledQuery, bound: Mapping[str, Any], check: Check) -> None:
+    def lock(
+        self,
+        table: str,  # noqa: ARG002 - the whole file is locked
+        query: CompiledQuery,
+        bound: Mapping[str, Any],
+        check: Check,
+    ) -> None:
         """Look for the rows of a query: a transaction that writes has the whole file."""
         check(len(self.read_each(query, (bound,))))
 
@@ -126,9 +138,16 @@ class PostgresDirect:
         if check is not None:
             self._unchecked.append((cursor, check))
 
-    def lock(self, query: CompiledQuery, bound: Mapping[str, Any], check: Check) -> None:
-        """Send a query that locks rows. The check is made with those of `write`."""
+    def lock(
+        self, table: str, query: CompiledQuery, bound: Mapping[str, Any], check: Check
+    ) -> None:
+        """Send the lock and the query. The check is made with those of `write`.
+
+        The lock of a row would be written into PostgreSQL's log, and that of a table is not. This
+        one lets readers pass, and waits for writers.
+        """
         with driver_errors(self._connection, query.text, self._check_done):
+            self._sending().execute(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
             cursor = self._sending().execute(query.text, query.values(bound))
         self._unchecked.append((cursor, check))
 
@@ -195,6 +214,14 @@ class PostgresDirect:
                 check(cursor.rowcount)
 
 
+def takes_no_writes(error: Exception) -> bool:
+    """Return whether a server has refused a write as it takes none.
+
+    Its session may go on refusing when others can write, so it counts as lost.
+    """
+    return getattr(error, "sqlstate", None) == READ_ONLY_STATE
+
+
 def direct(connection: Connection) -> Direct:
     """Return direct access to the connection's driver."""
     if connection.dialect.name == "postgresql":
@@ -218,6 +245,7 @@ def driver_errors(
         if before is not None:
             before()
         gone = dialect.is_disconnect(error, connection.connection.driver_connection, None)
+        gone |= takes_no_writes(error)
         if gone:
             connection.invalidate(error)
         raise DBAPIError.instance(

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import (
     DBAPIError,
@@ -25,7 +25,7 @@ from raytasks.store.cursors import driver_errors
 from raytasks.store.cutting import check_not_cut, make_cuttable
 from raytasks.store.database_url import parse_url, schema_of
 from raytasks.store.postgres_sessions import postgres_engine
-from raytasks.store.refusals import blames_command, unavailable
+from raytasks.store.refusals import NO_WRITES, blames_command, unavailable
 from raytasks.store.sqlite_file import SqliteFile
 from raytasks.store.tables_upgrade import TablesUpgrade
 
@@ -37,6 +37,15 @@ MAX_LOG_BYTES = 64 * 1024 * 1024
 
 _SHORTEN_SECONDS = 5.0  # between two tries
 _SHORTEN_WAIT_MS = 100
+
+
+_TAKES_WRITES = text("SELECT current_setting('transaction_read_only') = 'off'")
+
+
+class WritesRefused(StoreUnavailable):
+    """The server takes no writes, as it is a standby or is set so."""
+
+    in_doubt = False
 
 
 class Database:
@@ -86,9 +95,14 @@ class Database:
     def upgrade(self) -> None:
         """Apply the missing migrations, one process at a time.
 
-        Raises `StoreUnavailable`, and `TablesRefused` if the tables are not ours, or of a newer
-        version.
+        Raises `StoreUnavailable`, `WritesRefused` if the server takes no writes, and
+        `TablesRefused` if the tables are not ours, or of a newer version.
         """
+        if not self.is_sqlite:
+            with self.writing() as connection:
+                if not connection.execute(_TAKES_WRITES).scalar():
+                    connection.invalidate()  # the next session may be another server's
+                    raise WritesRefused(NO_WRITES)
         with translated(writes=True):
             self.tables().apply()
 

@@ -26,6 +26,7 @@ CONDEMNED = (
     "ix_tasks_state",
     "ix_tasks_type",
     "ix_tasks_type_state",
+    "ix_tasks_uncompleted_type",
 )
 """The indexes of earlier versions that others have replaced."""
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import asdict
 from sqlalchemy import (
     Connection,
     Delete,
@@ -58,12 +59,17 @@ class Reign:
 
 
 class OutpostCall(Struct, frozen=True):
-    """A call of an outpost. The `document` is encoded by `protocol.codec`."""
+    """A call of an outpost. The `document` is encoded by `protocol.codec`.
+
+    It is of the version `protocol`, and its sender `needs` one at least: see `protocol_version`.
+    """
 
     seat: str
     number: int
     method: str
     document: bytes
+    protocol: int = 0
+    needs: int = 0
 
 
 class OutpostAnswer(Struct, frozen=True):
@@ -89,7 +95,7 @@ _FORGET: Delete = delete(reigns).where(reigns.c.owner == param("owner"))
 _CALL: Insert = insert(outpost_calls)
 _ANSWER: Insert = insert(outpost_answers)
 _CALLS: Select[Any] = (
-    select(outpost_calls)
+    select(*(outpost_calls.c[name] for name in OutpostCall.__struct_fields__))
     .where(outpost_calls.c.seat == param("seat"), outpost_calls.c.number > param("after"))
     .order_by(outpost_calls.c.number)
     .limit(MAX_CALLS)
@@ -155,11 +161,7 @@ def call(
         connection.execute(_DROP_CALLS, bound)
         connection.execute(_DROP_ANSWERS, bound)
     if calls:
-        rows = [
-            {"seat": seat, "number": item.number, "method": item.method, "document": item.document}
-            for item in calls
-        ]
-        connection.execute(_CALL, rows)
+        connection.execute(_CALL, [asdict(item) for item in calls])
 
 
 def read_calls(connection: Connection, seat: str, after: int) -> list[OutpostCall]:

@@ -1,6 +1,16 @@
 """The tables between clusters that share a database: their reigns, and the calls of outposts."""
 
-from sqlalchemy import BigInteger, Column, Double, LargeBinary, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    LargeBinary,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    text,
+)
 
 from raytasks.store.schema import metadata
 
@@ -28,6 +38,9 @@ outpost_calls = Table(
     Column("number", BigInteger, primary_key=True),
     Column("method", String(32), nullable=False),
     Column("document", LargeBinary, nullable=False),
+    # The version of the document, and the oldest that its sender understands: `protocol_version`.
+    Column("protocol", SmallInteger, nullable=False, server_default=text("0")),
+    Column("needs", SmallInteger, nullable=False, server_default=text("0")),
     sqlite_with_rowid=False,
 )
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
 
 from raytasks.model.lines import one_line
-from raytasks.store.cursors import driver_errors
+from raytasks.store.cursors import driver_errors, takes_no_writes
 from raytasks.store.database_url import parse_url, schema_of
 
 log = logging.getLogger(__name__)
@@ -110,6 +110,10 @@ class PostgresSessions:
             if self.pooled:
                 connection.prepare_threshold = None
                 connection.autocommit = False  # a single statement needs the settings, too
+
+        @event.listens_for(engine, "handle_error")
+        def _judge(context: Any) -> None:
+            context.is_disconnect |= takes_no_writes(context.original_exception)
 
         @event.listens_for(engine, "begin")
         def _begin(connection: Connection) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, func, literal_column, select, union_all
 
+from raytasks.store import statements
 from raytasks.store.lane_statements import open_lanes
 from raytasks.store.schema import READY, tasks
 from raytasks.store.statements import param
@@ -16,6 +17,12 @@ from raytasks.store.statements import param
 _LANES_AT_ONCE = 100
 
 _OWN_RANK: Select[Any] = select(tasks.c.rank).where(tasks.c.task_id == param("task_id"))
+
+
+def next_due(connection: Connection) -> float | None:
+    """Return the time when the next waiting task becomes due; None if there is none."""
+    due: float | None = connection.execute(statements.NEXT_DUE).scalar()
+    return due
 
 
 @cache

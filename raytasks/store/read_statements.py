@@ -5,8 +5,7 @@ from typing import Any
 
 from sqlalchemy import Select, bindparam, func, literal_column, select, text
 
-from raytasks.model.tasks import AttemptRecord
-from raytasks.store import count_steps
+from raytasks.store import count_steps, place_rows
 from raytasks.store.schema import (
     READY,
     RUNNING,
@@ -109,7 +108,8 @@ MAX_ATTEMPTS = 100
 
 # The newest first. The numbers are in the text because nobody binds them.
 ATTEMPTS_OF: Select[Any] = (
-    select(*[attempts.c[name] for name in AttemptRecord.__struct_fields__])
+    select(*place_rows.COLUMNS)
+    .select_from(place_rows.ATTEMPTS)
     .where(attempts.c.task_id == param("task_id"))
     .order_by(attempts.c.attempt.desc())
     .limit(literal_column(str(MAX_ATTEMPTS)))

@@ -10,7 +10,7 @@ from raytasks.model.lane_names import lane_of
 from raytasks.model.states import WAITING
 from raytasks.store.count_steps import read_counts
 from raytasks.store.lane_rows import LanePlace, ReadyChange
-from raytasks.store.schema import UNCOMPLETED, tasks
+from raytasks.store.schema import AT_REST, tasks
 from raytasks.store.transaction import Transaction
 
 STEP = 500
@@ -48,7 +48,7 @@ class RelaneResult:
 _FIRST_ID = "00000000-0000-0000-0000-000000000000"
 
 _IN_PLACE = (
-    UNCOMPLETED,
+    AT_REST,
     tasks.c.namespace == bindparam("p_namespace"),
     tasks.c.task_type == bindparam("p_task_type"),
     tasks.c.state == bindparam("p_state"),

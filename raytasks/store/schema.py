@@ -133,6 +133,7 @@ FAILING = text("error_type IS NOT NULL")
 FAILED = text("state = 'FAILED'")
 COMPLETED = text("state = 'COMPLETED'")
 UNCOMPLETED = text("state <> 'COMPLETED'")
+AT_REST = text("state <> 'COMPLETED' AND state <> 'RUNNING'")
 EXPIRING = text("expires_at IS NOT NULL AND attempt = 0 AND finished_at IS NULL")
 
 
@@ -149,9 +150,10 @@ _index("ix_tasks_idempotency_key", _of.namespace, _of.idempotency_key, where=KEY
 _index("ix_tasks_finished_at", _of.finished_at, where=ENDED)
 _index("ix_tasks_expires_at", _of.expires_at, where=EXPIRING)
 # For lists. A row's change costs an entry in each index that has the row. Most tasks are COMPLETED;
-# so these have indexes that get an entry only once.
+# so these have indexes that get an entry only once. Those that run are few, and each task is one of
+# them: it has no entry by its type then.
 _index("ix_tasks_uncompleted", _of.namespace, _of.state, _of.task_id, where=UNCOMPLETED)
-_index("ix_tasks_uncompleted_type", *_typed, _of.state, _of.task_id, where=UNCOMPLETED)
+_index("ix_tasks_at_rest_type", *_typed, _of.state, _of.task_id, where=AT_REST)
 _index("ix_tasks_completed", _of.namespace, _of.task_id, where=COMPLETED)
 _index("ix_tasks_completed_type", *_typed, _of.task_id, where=COMPLETED)
 # For lists by the class of the last error, and for the groups of failures.
@@ -235,6 +237,8 @@ attempts = Table(
     # The machine's name, and the process's id there.
     Column("host", String(255)),
     Column("pid", Integer),
+    # Where a warm runner ran it, instead of its own `node_id`, `worker_id`, `host` and `pid`.
+    Column("place_id", Integer),
     sqlite_with_rowid=False,
 )
 
@@ -378,8 +382,9 @@ database_identity = Table(
     Column("database_id", String(36), nullable=False),
 )
 
-# One row. Each tick renews it in its own transaction. A tracker whose epoch is no longer there has
-# been replaced, and its ticks fail. The owner is the tracker's actor, the same in all its lives.
+# One row. Each tick looks for it under a lock, and renews it now and then. A tracker whose epoch is
+# no longer there has been replaced, and its ticks fail. The owner is the tracker's actor, the same
+# in all its lives.
 tracker_epoch = Table(
     "tracker_epoch",
     metadata,

@@ -76,6 +76,11 @@ class Settlement(Struct, frozen=True):
         return TRANSITIONS[self.event].target
 
     @property
+    def drops_checkpoint(self) -> bool:
+        """Whether its task has completed, and no longer needs its large checkpoint."""
+        return self.large_checkpoint and self.event is Event.SUCCEED
+
+    @property
     def ends_keyed(self) -> bool:
         """Whether its task has a unique key and is final now."""
         return self.keyed and self.state.final

@@ -74,15 +74,13 @@ BEGIN_EPOCH: Update = (
     .returning(tracker_epoch.c.epoch)
 )
 
-_LOCK_EPOCH: Select[Any] = (
-    select(tracker_epoch.c.epoch).where(tracker_epoch.c.epoch == param("epoch")).with_for_update()
-)
+_EPOCH: Select[Any] = select(tracker_epoch.c.epoch).where(tracker_epoch.c.epoch == param("epoch"))
 
 
 @cache
-def epoch_lock(*, postgres: bool) -> CompiledQuery:
-    """Return the query that finds the row of an epoch if it has not ended, and locks it."""
-    return CompiledQuery(_LOCK_EPOCH, postgres_dialect() if postgres else sqlite_dialect())
+def epoch_query(*, postgres: bool) -> CompiledQuery:
+    """Return the query that finds the row of an epoch if it has not ended."""
+    return CompiledQuery(_EPOCH, postgres_dialect() if postgres else sqlite_dialect())
 
 
 NOTE_LATE: Update = (

@@ -49,6 +49,7 @@ from raytasks.store.cursors import direct
 from raytasks.store.database import Database
 from raytasks.store.idempotency import find_duplicates
 from raytasks.store.lane_rows import LaneRow, PutOffRow
+from raytasks.store.place_rows import Places
 from raytasks.store.relaning import Compute, LaneCursor, RelaneResult, relane
 from raytasks.store.transaction import Transaction
 
@@ -62,6 +63,7 @@ class Store:
     def __init__(self, url: str, *, priority_step: float = 60.0, reads_only: bool = False) -> None:
         self._database = Database(url, reads_only=reads_only)
         self.priority_step = priority_step
+        self._places = Places()
 
     def upgrade(self) -> None:
         """Apply the migrations that are missing."""
@@ -197,8 +199,9 @@ class Store:
     @contextmanager
     def transaction(self, *, now: float) -> Iterator[Transaction]:
         """Begin a write transaction; it is committed when the block ends without an error."""
-        with self._database.writing() as connection, direct(connection) as driver:
-            yield Transaction(connection, driver, now=now, priority_step=self.priority_step)
+        storing, writing = self._places.storing(), self._database.writing()
+        with storing as places, writing as connection, direct(connection) as driver:
+            yield Transaction(connection, driver, places, now=now, step=self.priority_step)
 
     def read(self, query: Query[Answer]) -> Answer:
         """Answer a query about stored data. See `raytasks.store.reads`."""
@@ -282,8 +285,7 @@ class Store:
     def next_due(self) -> float | None:
         """Return the time when the next waiting task becomes due; None if there is none."""
         with self._database.reading() as connection:
-            due: float | None = connection.execute(statements.NEXT_DUE).scalar()
-            return due
+            return queue_reads.next_due(connection)
 
     def next_expiry(self) -> float | None:
         """Return the time when the next task that has never begun expires; None if none does."""
@@ -326,7 +328,7 @@ class Store:
         """Make the cheapest possible write, which renews the epoch. Raises `Superseded`.
 
         On return, no transaction of an earlier call of this epoch is open any more. The reason:
-        each of them locks the epoch's row first.
+        each of them locks the epoch first.
         """
         with self.transaction(now=now) as transaction:
             transaction.renew(epoch)

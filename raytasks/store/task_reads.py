@@ -26,6 +26,7 @@ from sqlalchemy.engine import make_url
 
 from raytasks.model.states import State
 from raytasks.model.tasks import AttemptRecord, StoreUnavailable, Task
+from raytasks.store import place_rows
 from raytasks.store.cutting import make_cuttable
 from raytasks.store.database import open_sqlite, translated
 from raytasks.store.database_url import parse_url
@@ -38,8 +39,9 @@ Found = tuple[Task, list[AttemptRecord]]
 
 POSTGRES_CONNECTIONS = 2
 
-_ATTEMPT_COLUMNS = list(ATTEMPTS_OF.selected_columns)
-_TIMES = [index for index, column in enumerate(_ATTEMPT_COLUMNS) if isinstance(column.type, Double)]
+_TIMES = [
+    index for index, column in enumerate(place_rows.COLUMNS) if isinstance(column.type, Double)
+]
 _Decode = Callable[[Sequence[Any]], Sequence[Any]]
 
 
@@ -156,7 +158,8 @@ def _postgres_text() -> str:
     # Both as text: else the driver makes objects that nobody needs.
     columns = [cast(item, Text) if item is tasks.c.task_id else item for item in TASK_COLUMNS]
     newest = (
-        select(*_ATTEMPT_COLUMNS)
+        select(*place_rows.COLUMNS)
+        .select_from(place_rows.ATTEMPTS)
         .where(attempts.c.task_id == tasks.c.task_id)
         .order_by(attempts.c.attempt.desc())
         .limit(literal_column(str(MAX_ATTEMPTS)))

@@ -26,7 +26,7 @@ from sqlalchemy.sql.selectable import Subquery
 
 from raytasks.model.states import State
 from raytasks.model.task_filter import RESERVED, TaskFilter
-from raytasks.store.schema import COMPLETED, UNCOMPLETED, task_tags, tasks
+from raytasks.store.schema import AT_REST, COMPLETED, RUNNING, UNCOMPLETED, task_tags, tasks
 from raytasks.store.statements import param
 
 STEP = 2000
@@ -52,11 +52,13 @@ Condition = ColumnElement[bool] | TextClause
 class Shape(NamedTuple):
     """The shape of a filter: which of its parts are there.
 
-    `states` is how many states it has besides COMPLETED, for which `completed` says it.
+    `states` is how many states it has besides COMPLETED and RUNNING. `completed` and `running` are
+    for these: no index has what runs by its type.
     """
 
     states: int
     completed: bool
+    running: bool
     task_type: bool
     tag: bool
     error_type: bool
@@ -68,7 +70,7 @@ class Shape(NamedTuple):
     @property
     def is_exact(self) -> bool:
         """Whether one index finds just the tasks of the filter, already in order."""
-        return self.states + self.completed == 1 and not self.is_checked
+        return self.states + self.completed + self.running == 1 and not self.is_checked
 
     @property
     def is_checked(self) -> bool:
@@ -78,14 +80,15 @@ class Shape(NamedTuple):
     @property
     def any_state(self) -> bool:
         """Whether the filter is for all states."""
-        return not self.states and not self.completed
+        return not (self.states or self.completed or self.running)
 
 
 def shape_of(asked: TaskFilter, *, cursor: bool) -> Shape:
     """Return the shape of a filter. With `cursor`, only tasks behind one are looked at."""
     return Shape(
-        states=len(_uncompleted(asked.states)),
+        states=len(_at_rest(asked.states)),
         completed=State.COMPLETED in asked.states,
+        running=State.RUNNING in asked.states,
         task_type=asked.task_type is not None,
         tag=asked.tag is not None,
         error_type=asked.error_type is not None,
@@ -96,8 +99,8 @@ def shape_of(asked: TaskFilter, *, cursor: bool) -> Shape:
     )
 
 
-def _uncompleted(states: Iterable[State]) -> list[State]:
-    return [state for state in states if state is not State.COMPLETED]
+def _at_rest(states: Iterable[State]) -> list[State]:
+    return [state for state in states if state not in (State.COMPLETED, State.RUNNING)]
 
 
 def bound(asked: TaskFilter, cursor: str | None) -> dict[str, Any]:
@@ -115,7 +118,7 @@ def bound(asked: TaskFilter, cursor: str | None) -> dict[str, Any]:
     if asked.created_before is not None:
         values["p_before"] = asked.created_before - SHOWN_SECONDS / 2
         values["p_end_id"] = _first_id(asked.created_before + ID_SLACK_SECONDS)
-    states = _uncompleted(asked.states)
+    states = _at_rest(asked.states)
     return values | {f"p_state_{i}": state.value for i, state in enumerate(states)}
 
 
@@ -204,6 +207,7 @@ def matches(shape: Shape) -> ColumnElement[bool]:
     if not (by_index or shape.any_state):
         states = [param(f"state_{i}") for i in range(shape.states)]
         states += [State.COMPLETED.value] * shape.completed
+        states += [State.RUNNING.value] * shape.running
         conditions.append(tasks.c.state.in_(states))
     if shape.error_type and shape.tag:
         conditions.append(tasks.c.error_type == param("error_type"))
@@ -233,10 +237,11 @@ def _walks(shape: Shape, *, shown: bool) -> list[list[Condition]]:
         return [common]
     states: list[ColumnElement[Any]] = [param(f"state_{i}") for i in range(shape.states)]
     if shape.any_state:
-        states = [literal_column(f"'{state}'") for state in _uncompleted(State)]
-    walks: list[list[Condition]] = [
-        [UNCOMPLETED, tasks.c.state == state, *common] for state in states
-    ]
+        states = [literal_column(f"'{state}'") for state in _at_rest(State)]
+    of_index = AT_REST if shape.task_type else UNCOMPLETED
+    walks: list[list[Condition]] = [[of_index, tasks.c.state == state, *common] for state in states]
+    if shape.any_state or shape.running:
+        walks.append([UNCOMPLETED, RUNNING, *common])
     if shape.any_state or shape.completed:
         walks.append([COMPLETED, *common])
     return walks

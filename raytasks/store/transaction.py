@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
-from msgspec.structs import astuple, replace
+from msgspec.structs import replace
 from sqlalchemy import Connection, Executable, Row, Update
 
 from raytasks.model.bulk_operations import TaskHead
@@ -33,6 +33,7 @@ from raytasks.store.finals import Finals, insert_callbacks
 from raytasks.store.fresh_tasks import FreshTasks
 from raytasks.store.idempotency import find_duplicates
 from raytasks.store.lane_rows import LaneAsk, ReadyChange
+from raytasks.store.place_rows import NewPlaces
 from raytasks.store.ready_changes import InLane, ReadyChanges
 from raytasks.store.report_rows import log_rows, report_rows
 from raytasks.store.settlement import Settlement, late_rows
@@ -66,23 +67,24 @@ class Transaction:
     """The verbs of one write transaction. Call `finish` last.
 
     The whole transaction has the time `now`. The rank of a task is its due time minus
-    `priority_step` seconds for each priority. It is moved by `ahead`, the seconds by which the
+    `step` seconds for each priority. It is moved by `ahead`, the seconds by which the
     order of tasks is ahead of the clock.
     """
 
     def __init__(
-        self, connection: Connection, direct: Direct, *, now: float, priority_step: float
+        self, connection: Connection, direct: Direct, places: NewPlaces, *, now: float, step: float
     ) -> None:
         self._alchemy = connection
         self._direct = direct
         self._is_postgres = connection.dialect.name == "postgresql"
         self._now = now
-        self._priority_step = priority_step
+        self._priority_step = step
         self.ahead = 0.0
         self._changes = CountChanges()
         self._ready = ReadyChanges()
         self.fresh = FreshTasks(direct, self._changes, self._ready, now)
         self.finals = Finals()
+        self._places = places
 
     @property
     def connection(self) -> Connection:
@@ -105,8 +107,8 @@ class Transaction:
                 raise Superseded(f"epoch {epoch} has ended")
 
         if only_lock:
-            query = statements.epoch_lock(postgres=self._is_postgres)
-            self._direct.lock(query, {"p_epoch": epoch}, check)
+            query = statements.epoch_query(postgres=self._is_postgres)
+            self._direct.lock("tracker_epoch", query, {"p_epoch": epoch}, check)
         else:
             self._direct.write(batch_statements.RENEW, [(epoch, self._now)], check)
 
@@ -185,8 +187,7 @@ class Transaction:
         """
         if not settlements:
             return
-        large = [item for item in settlements if item.large_checkpoint]
-        if done := [item.attempt.task_id for item in large if item.event is Event.SUCCEED]:
+        if done := [item.attempt.task_id for item in settlements if item.drops_checkpoint]:
             large_checkpoints.give_up_all(self._connection, done, self._now)
         rows = []
         for item in settlements:
@@ -196,7 +197,7 @@ class Transaction:
             if ready:
                 self._ready.add(item, item.rank if rank is None else rank)
         self._fenced(batch_statements.SETTLE, rows)
-        history = [astuple(item.attempt) for item in settlements]
+        history = self._places.rows([item.attempt for item in settlements], self, self._now)
         self._direct.write(batch_statements.RECORD, history)
         self._give_keys_free(item.attempt.task_id for item in settlements if item.ends_keyed)
         trim(self._many, settlements)
@@ -340,11 +341,6 @@ class Transaction:
         """Make due tasks ready, at most `PROMOTE_LIMIT`, and return how many."""
         bound = {"p_now": self._now, "p_limit": PROMOTE_LIMIT}
         return self._ready.add_rows(self._connection.execute(statements.PROMOTE, bound))
-
-    def next_due(self) -> float | None:
-        """Return the time when the next waiting task becomes due; None if there is none."""
-        due: float | None = self._connection.execute(statements.NEXT_DUE).scalar()
-        return due
 
     def finish(self) -> Mapping[Counted, int]:
         """Write the changes of counts and totals; return those of the counts."""

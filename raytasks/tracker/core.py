@@ -243,7 +243,7 @@ class Tracker:
             case LogLines():
                 return await lines_of(self.log, query)
             case Metrics():
-                return await metrics_of(self.ticker, self.oldest_due, self.outbox.state)
+                return await metrics_of(self.ticker, self.oldest_due, self.observer)
             case OutboxView():
                 return self.outbox.document()
             case _:

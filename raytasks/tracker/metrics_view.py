@@ -3,6 +3,7 @@
 import contextlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from raytasks import __version__
 from raytasks.model.states import FINAL, OutcomeKind, State
@@ -23,8 +24,10 @@ from raytasks.tracker.fleet import RunnerState
 from raytasks.tracker.histograms import BOUNDS, Histograms, Pair
 from raytasks.tracker.limit_use import in_metrics
 from raytasks.tracker.oldest_due import OldestDue
-from raytasks.tracker.outbox_state import OutboxState
 from raytasks.tracker.ticker import Ticker
+
+if TYPE_CHECKING:
+    from raytasks.tracker.observer import Observer
 
 TOTALS = (
     SUBMITTED,
@@ -46,7 +49,7 @@ _SUCCEEDED = f"{ATTEMPTS}{OutcomeKind.SUCCEEDED}"
 _START_SECONDS = 3.0
 
 
-async def metrics_of(ticker: Ticker, oldest: OldestDue, outbox: OutboxState) -> MetricsData:
+async def metrics_of(ticker: Ticker, oldest: OldestDue, observer: "Observer") -> MetricsData:
     """Return all metrics. What the database alone knows is at most some seconds old.
 
     Numbers that only grow are those of what is on disk.
@@ -74,6 +77,8 @@ async def metrics_of(ticker: Ticker, oldest: OldestDue, outbox: OutboxState) -> 
     data.oldest_due = {name: ages.get(name, 0.0) for name in known}
     data.limits = in_metrics(ledger.lanes)
     data.schedules = ticker.schedules.in_metrics(ticker.clock())
+    outbox, earlier = observer.outbox(), observer.earlier_clusters()
+    data.earlier = len(earlier), sum(cluster["running"] for cluster in earlier)
     data.outbox = outbox.rows, outbox.seconds(ticker.clock()), outbox.set_aside
     data.totals = _totals(ledger.totals, pairs, histograms)
     data.tasks = _tasks(ledger.tasks, pairs, histograms)

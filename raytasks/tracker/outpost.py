@@ -13,9 +13,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from raytasks.model import tasks as models
-from raytasks.model.tasks import RaytasksError, StoreUnavailable
+from raytasks.model.tasks import OtherProtocol, RaytasksError, StoreUnavailable
 from raytasks.observe.log_record import with_fields
 from raytasks.protocol import codec as wire
+from raytasks.protocol.protocol_version import FIX, NEEDS, PROTOCOL
 from raytasks.store import outpost_rows
 from raytasks.store.outpost_rows import OutpostAnswer, OutpostCall, OutpostView, Reign
 from raytasks.store.store_calls import patiently
@@ -83,6 +84,7 @@ class Outpost:
         self._successor: Reign | None = None
         self._since = 0.0
         self._is_told = False
+        self._refusal: str | None = None
         self.active = False
         self.is_ending = False
         self.runner_ids: set[str] = set()
@@ -111,7 +113,7 @@ class Outpost:
         number = self._number
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._open[number] = answer
-        self._unsent.append(OutpostCall(self._seat, number, method, document))
+        self._unsent.append(OutpostCall(self._seat, number, method, document, PROTOCOL, NEEDS))
         self._stir.set()
         try:
             async with asyncio.timeout(seconds):
@@ -148,6 +150,9 @@ class Outpost:
 
     def reason(self) -> HealthReason:
         """Return the reason that `/health` of this cluster gives."""
+        if self._refusal is not None:
+            text = f"{self.words}, which does not understand this one: {self._refusal}"
+            return health_reason("superseded", text, FIX, since=self._since)
         return health_reason(
             "superseded",
             f"{self.words}; this one starts no tasks, and passes requests on",
@@ -275,8 +280,10 @@ class Outpost:
             self._busy_until = self._monotonic() + _BUSY_FOR
             if item.document is not None:
                 waiting.set_result(item.document)
+                self._refusal = None
             else:
-                waiting.set_exception(_error(item))
+                waiting.set_exception(error := _error(item))
+                self._refusal = str(error) if isinstance(error, OtherProtocol) else None
 
     async def _send(self) -> bool:
         """Write a sign of life if one is due, and what is to be said; return whether it could."""

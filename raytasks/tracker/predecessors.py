@@ -19,6 +19,7 @@ from raytasks.model.states import LossCause
 from raytasks.model.tasks import NotUnderstood, RaytasksError, StoreUnavailable
 from raytasks.observe.log_record import with_fields
 from raytasks.protocol import codec as wire
+from raytasks.protocol import protocol_version
 from raytasks.store import outpost_rows
 from raytasks.store.outpost_rows import OutpostAnswer, OutpostCall, Reign
 from raytasks.store.transaction import Superseded
@@ -228,7 +229,9 @@ class Predecessors:
         if serve is None:
             raise NotUnderstood(f"there is no call {item.method!r}")
         document = item.document
-        if item.method == "exchange":
+        if item.method != "exchange":  # that has the version of its runner
+            protocol_version.check(item.protocol, item.needs)
+        else:
             document = _as_earlier(document, known.mark)
         return await serve(document)
 

@@ -9,6 +9,10 @@ from dataclasses import dataclass
 STEP_SECONDS = 0.01
 """Seconds of a tick that one step may take, about."""
 
+LONG_STEP_SECONDS = 0.05
+"""Seconds that it may take if pruning does not keep up in another way: on a busy tracker each step
+also waits for others."""
+
 MIN_STEP = 20
 """Minimum number of tasks in a step, as a step also has costs of its own."""
 
@@ -42,17 +46,19 @@ class PruningPace:
     retention: float
     size: int
 
-    def after_step(self, seconds: float, late: float) -> float:
+    def after_step(self, seconds: float, waited: float, late: float) -> float:
         """Return the seconds to rest after a full step, and adapt the size of the next one.
 
-        `seconds` is what the step took in its tick. `late` says for how many seconds the oldest
-        task had outlived its retention.
+        - `seconds`: what the step took in its tick.
+        - `waited`: the rest of its time. It looked for its tasks, waited for ticks, removed files.
+        - `late`: for how many seconds the oldest task had outlived its retention.
         """
-        fits = STEP_SECONDS / seconds if seconds > 0 else 2.0
+        share = self._share(late)
+        wanted = waited * share / (1 - share)
+        fits = min(LONG_STEP_SECONDS, max(STEP_SECONDS, wanted)) / seconds if seconds > 0 else 2.0
         self.size = round(self.size * min(2.0, max(0.5, fits)))
         self.size = min(MAX_STEP, max(MIN_STEP, self.size))
-        share = self._share(late)
-        return max(seconds, STEP_SECONDS) * (1 / share - 1)
+        return max(0.0, max(seconds, STEP_SECONDS) * (1 / share - 1) - waited)
 
     def rest(self) -> float:
         """Return the seconds until the next look when nothing is left to prune."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from raytasks.model.tasks import StoreUnavailable
-from raytasks.store import files
+from raytasks.store import files, place_rows
 from raytasks.store.files import FileKey
 from raytasks.store.transaction import Superseded
 from raytasks.tracker.core import Tracker
@@ -73,6 +73,7 @@ class Retention:
                 if monotonic() - self._swept_at >= LOOK_SECONDS:
                     more = await self.remove_due() == BATCH
                     more |= await self.prune_audit() == BATCH
+                    more |= await self.prune_places() == BATCH
                     if more:
                         rest = min(rest, _PAUSE_SECONDS)
                     else:
@@ -89,15 +90,17 @@ class Retention:
         """Prune one step, and remove files; return the number of tasks looked at."""
         if self._seconds is None:
             return 0
-        before, size = self._clock() - self._seconds, self._pace.size
+        monotonic = self._tracker.ticker.monotonic
+        before, size, began = self._clock() - self._seconds, self._pace.size, monotonic()
         ended = await self._tracker.expired(before, size)
         if ended:
             seconds = await self._tracker.prune(ended, before)
+            await self.remove_due()
             if len(ended) == size:
-                self._rest = self._pace.after_step(seconds, before - min(ended.values()))
+                waited, late = monotonic() - began - seconds, before - min(ended.values())
+                self._rest = self._pace.after_step(seconds, max(0.0, waited), late)
             else:
                 self._rest = self._pace.rest()
-            await self.remove_due()
         return len(ended)
 
     async def prune_audit(self) -> int:
@@ -107,6 +110,20 @@ class Retention:
         return await ticker.access.write(
             lambda: ticker.store.forget_audit(epoch, before, BATCH, now)
         )
+
+    async def prune_places(self) -> int:
+        """Delete a batch of the places that no kept attempt can have used; return how many."""
+        if self._seconds is None:
+            return 0
+        ticker, now = self._tracker.ticker, self._clock()
+        epoch, before = ticker.epoch, now - self._seconds
+
+        def forget() -> int:
+            with ticker.store.transaction(now=now) as transaction:
+                transaction.renew(epoch)
+                return place_rows.forget(transaction.connection, before, BATCH)
+
+        return await ticker.access.write(forget)
 
     async def remove_due(self) -> int:
         """Remove a batch of files that were given up; return how many were tried.

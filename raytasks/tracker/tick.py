@@ -21,6 +21,7 @@ from raytasks.store.expiry import ExpiringRow
 from raytasks.store.finals import call_back
 from raytasks.store.lane_rows import ReadyChange
 from raytasks.store.proving import touch_tasks
+from raytasks.store.queue_reads import next_due
 from raytasks.store.schedule_rows import Fired, Firing, fire
 from raytasks.store.settlement import Settlement
 from raytasks.store.stats_rows import StatsWrite, write_stats
@@ -160,7 +161,7 @@ def run_tick(store: Store, work: TickInput) -> TickResult:
         delete(transaction, work.deletes, work.now, done.acted)
         if work.promote:
             transaction.promote()
-            done.next_due = transaction.next_due()
+            done.next_due = next_due(transaction.connection)
         _claim(transaction, work, done)
         _call_back(transaction, work.now, done)  # of those that expired before their claim
         if work.stats is not None:

@@ -14,7 +14,10 @@ from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy.engine import make_url
 
+from raytasks.cli.db import prepare_database
+from raytasks.settings import SettingsError
 from tests.local_service import Api, LocalService, serving
 from tests.postgres_pair import PostgresPair, postgres_pair
 from tests.postgres_server import PostgresServer, migrate
@@ -42,6 +45,12 @@ async def health(api: Api) -> tuple[int, set[str]]:
     """Return the status of `/health`, and the codes of its reasons."""
     answer = await api.client.get("/health")
     return answer.status_code, {reason["code"] for reason in answer.json()["reasons"]}
+
+
+async def database_error(api: Api) -> str:
+    """Return what `/health` says that the database says."""
+    answer = await api.client.get("/health")
+    return answer.json()["database"]["error"] or ""
 
 
 async def wait_for_health(api: Api, status: int) -> set[str]:
@@ -144,6 +153,29 @@ class TestFullDisk:
             assert "database_away" not in await wait_for_health(api, 200)
 
 
+class TestReadOnly:
+    async def test_it_is_told_and_all_goes_on_when_it_is_over(
+        self, postgres_server: PostgresServer, postgres_url: str, tmp_path: Path
+    ) -> None:
+        name = make_url(postgres_url).database
+        async with serving(LocalService(postgres_url, tmp_path), runner=True) as api:
+            tasks = [await accepted(api, "before")]
+            await api.finished(tasks[0])
+            postgres_server.run(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+            with psycopg.connect(postgres_url, autocommit=True) as killer:
+                killer.execute(_END_ALL)  # only new sessions are read-only
+            assert await wait_for_health(api, 503) == {"database_away"}
+            async with asyncio.timeout(PATIENCE):  # first it says how its sessions ended
+                while "takes no writes" not in await database_error(api):  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+            assert await submitted(api, "between") is None
+            # A session that is open stays read-only, so the service has to leave it.
+            postgres_server.run(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+            tasks.append(await accepted(api, "between"))
+            await all_done_once(api, tasks)
+            assert await wait_for_health(api, 200) <= {"calls_by_ray"}
+
+
 class TestFailover:
     @pytest.fixture
     def pair(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresPair]:
@@ -162,6 +194,8 @@ class TestFailover:
             running = await accepted(api, "running", step="wait_file", file=str(mark))
             await api.begun(running)
             assert pair.standby_says("SELECT pg_is_in_recovery()") is True
+            with pytest.raises(SettingsError, match="DATABASE_URL: the server takes no writes"):
+                await asyncio.to_thread(prepare_database, pair.standby_url("service"))
             await asyncio.to_thread(pair.kill_primary)
             # The standby only reads: no connection to it counts.
             assert await submitted(api, "between") is None

@@ -10,6 +10,15 @@ from tests.simulation.account import FINAL, Row
 Key = tuple[str, str, str]
 """Namespace, task type, and a state or the name of a total."""
 
+_STATES = {
+    "P": "PENDING",
+    "R": "RUNNING",
+    "T": "RETRYING",
+    "C": "COMPLETED",
+    "F": "FAILED",
+    "X": "CANCELLED",
+}
+
 
 class Counts:
     """Compares the counts of each namespace, type and state with the rows, after each write."""
@@ -42,8 +51,13 @@ class Counts:
         ):
             totals[space, kind, name] += number
         for space, kind, changes in read("SELECT namespace, task_type, changes FROM count_steps"):
-            for name, change in json.loads(changes).items():
-                (counts if name.isupper() else totals)[space, kind, name] += change
+            step = {_STATES.get(name, name): number for name, number in json.loads(changes).items()}
+            states = {name: change for name, change in step.items() if name.isupper()}
+            step.setdefault("submitted", max(0, sum(states.values())))
+            for name in states.keys() & FINAL:
+                step.setdefault(f"finished.{name}", max(0, states[name]))
+            for name, change in step.items():
+                (counts if name in states else totals)[space, kind, name] += change
         return counts, totals
 
     def _add_up(self, counts: Counter[Key], totals: Counter[Key], happened: Counter[str]) -> None:

@@ -145,7 +145,11 @@ def test_every_write_finds_its_row_by_its_id(tracking: Tracking) -> None:
         ({"state": State.COMPLETED, "cursor": task_id(9)}, "completed (namespace=? AND task_id<?)"),
         (
             {"task_type": "long", "state": State.PENDING},
-            "uncompleted_type (namespace=? AND task_type=? AND state=?)",
+            "at_rest_type (namespace=? AND task_type=? AND state=?)",
+        ),
+        (
+            {"task_type": "long", "state": State.RUNNING},
+            "uncompleted (namespace=? AND state=?)",
         ),
         (
             {"task_type": "long", "state": State.COMPLETED},
@@ -183,7 +187,7 @@ def test_a_list_of_all_states_walks_an_index_for_each(
         ({"state": State.PENDING}, "ix_tasks_uncompleted (namespace=? AND state=? AND task_id<?)"),
         (
             {"task_type": "long"},
-            "ix_tasks_uncompleted_type (namespace=? AND task_type=? AND state=?",
+            "ix_tasks_at_rest_type (namespace=? AND task_type=? AND state=?",
         ),
         ({"tag": "t"}, "task_tags USING PRIMARY KEY (namespace=? AND tag=? AND task_id<?)"),
     ],

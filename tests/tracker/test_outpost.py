@@ -10,11 +10,13 @@ from sqlalchemy import delete
 
 from raytasks.model.handler_info import EARLIER_REMOTE_POOL, REMOTE_POOL, SHARED_POOL
 from raytasks.model.states import OutcomeKind, State
-from raytasks.model.tasks import BacklogFull, StoreUnavailable, TaskNotFound
+from raytasks.model.tasks import BacklogFull, OtherProtocol, StoreUnavailable, TaskNotFound
 from raytasks.protocol import codec as wire
+from raytasks.protocol import protocol_version
 from raytasks.protocol.commands import CancelTask
 from raytasks.protocol.messages import Claim, Exchange, FeedQuery, Orders
-from raytasks.protocol.queries import Health, LogLines, Readiness, TaskDetail
+from raytasks.protocol.metrics_data import MetricsData
+from raytasks.protocol.queries import Health, LogLines, Metrics, Readiness, TaskDetail
 from raytasks.runner.exchange_loop import ExchangeLoop
 from raytasks.runner.identity import Identity
 from raytasks.store.outpost_tables import outpost_calls
@@ -198,6 +200,11 @@ async def detail(cluster: Cluster, number: int) -> Any:
     """Return a task and its ended attempts."""
     query = TaskDetail(task_id(number))
     return wire.answer_of(query, await cluster.doors.read(wire.encode(query)))
+
+
+async def metrics(cluster: Cluster) -> MetricsData:
+    """Return the metrics that a cluster tells."""
+    return wire.answer_of(Metrics(), await cluster.doors.read(wire.encode(Metrics())))
 
 
 async def until_ended(cluster: Cluster, number: int) -> Any:
@@ -497,6 +504,23 @@ class TestRequests:
         assert (earlier["host"], earlier["epoch"]) == ("host of first", 1)
         assert "superseded" not in [item["code"] for item in there["reasons"]]
 
+    async def test_metrics_count_what_runs_in_earlier_clusters(
+        self, clusters: Begin, runner_of: Runners
+    ) -> None:
+        first = await clusters("first")
+        runner = runner_of(first, capacity=1)
+        await submit(first, 1)
+        claim = await runner.claim()
+        second = await clusters("second")
+        await first.until_outpost()
+        async with asyncio.timeout(PATIENCE):  # until its runner has called again
+            while (await metrics(second)).earlier != (1, 1):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert (await metrics(first)).earlier == (1, 1)  # it passes on what the other says
+        runner.end(claim)
+        await until_ended(second, 1)
+        assert (await metrics(second)).earlier == (1, 0)
+
     async def test_the_feed_has_a_gap_and_the_log_is_its_own(self, clusters: Begin) -> None:
         first, second = await clusters("first"), await clusters("second")
         await first.until_outpost()
@@ -517,6 +541,61 @@ class TestRequests:
         second.tracker.predecessors.doors = doors
         await sent
         assert await detail(second, 2) is not None
+
+
+class TestVersions:
+    """An outpost of another version: it is understood, or told what to do, and all others go on."""
+
+    async def test_an_older_one_that_is_understood(
+        self, clusters: Begin, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first, second = await clusters("first"), await clusters("second")
+        await first.until_outpost()
+        monkeypatch.setattr("raytasks.tracker.outpost.PROTOCOL", protocol_version.NEEDS)
+        await submit(first, 1)
+        assert await detail(second, 1) is not None
+
+    @pytest.mark.parametrize(
+        ("place", "value", "says"),
+        [
+            ("outpost.PROTOCOL", -1, "speaks version -1"),
+            ("outpost.NEEDS", protocol_version.PROTOCOL + 1, "which needs 2"),
+        ],
+        ids=["too old", "too new"],
+    )
+    async def test_one_that_is_not_understood_is_told_so(
+        self,
+        clusters: Begin,
+        runner_of: Runners,
+        monkeypatch: pytest.MonkeyPatch,
+        place: str,
+        value: int,
+        says: str,
+    ) -> None:
+        first = await clusters("first")
+        runner = runner_of(first, capacity=1)
+        await submit(first, 1)
+        claim = await runner.claim()
+        second = await clusters("second")
+        await first.until_outpost()
+        with monkeypatch.context() as patch:
+            patch.setattr(f"raytasks.tracker.{place}", value)
+            with pytest.raises(OtherProtocol, match=says):
+                await submit(first, 2)
+            assert await detail(second, 2) is None
+            report = wire.answer_of(Health(), await first.doors.read(wire.encode(Health())))
+            [reason] = [one for one in report["reasons"] if one["code"] == "superseded"]
+            assert says in reason["message"]
+            assert "raytasks stop" in reason["fix"]
+            # What its runner says has the runner's own version, so its work is not lost.
+            runner.end(claim)
+            task, [attempt] = await until_ended(second, 1)
+            assert (task.state, attempt.outcome) == (State.COMPLETED, OutcomeKind.SUCCEEDED)
+            await submit(second, 3)
+        await submit(first, 2)
+        assert await detail(second, 2) is not None
+        report = wire.answer_of(Health(), await first.doors.read(wire.encode(Health())))
+        assert not any(says in one["message"] for one in report["reasons"])
 
 
 class TestSuccession:
