@@ -43,7 +43,7 @@ def _key(field: v2.ModelField) -> Hashable | None:
     info = field.field_info
     if field.config is not None:
         return None
-    parts = [type(info), info.annotation]
+    parts: list[Any] = [type(info), info.annotation]
     parts += [(type(part), part, repr(part)) for part in info.metadata]
     for name in _SLOTS:
         value = getattr(info, name)

@@ -6,7 +6,7 @@ Those of a file share its services. Those of some folders share what is dearer t
 from typing import Any
 
 import pytest
-from xdist.scheduler import LoadFileScheduling
+from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 TOGETHER = (
     "tests/simulation/",  # long: what comes last would keep one process waiting for the other
@@ -14,14 +14,14 @@ TOGETHER = (
 )
 
 
-class FolderScheduling(LoadFileScheduling):
+class FolderScheduling(LoadFileScheduling):  # type: ignore[misc]
     """Gives each process whole files, or whole folders."""
 
     def _split_scope(self, nodeid: str) -> str:
         for folder in TOGETHER:
             if nodeid.startswith(folder):
                 return folder
-        return super()._split_scope(nodeid)
+        return str(super()._split_scope(nodeid))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -176,7 +176,7 @@ def run_all(session: Session, blocks: Iterable[Block]) -> None:
 
 @contextlib.contextmanager
 def session_in(
-    folder: Path, url: str, *, commands: Path | None = None, **environment: str
+    folder: Path, url: str, commands: Path | None = None, /, **environment: str
 ) -> Iterator[Session]:
     """Give a session whose folder is there, and end its shell.
 

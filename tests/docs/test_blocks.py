@@ -40,7 +40,7 @@ def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.mark.parametrize("document", HERE, ids=lambda file: file.relative_to(ROOT).as_posix())
 def test_the_blocks_run(document: Path, tmp_path: Path, url: str, commands: Path) -> None:
     blocks = [block for block in blocks_of(document) if not block.marker]
-    with session_in(tmp_path / "project", url, commands=commands) as session:
+    with session_in(tmp_path / "project", url, commands) as session:
         run_all(session, blocks)
 
 
