@@ -31,7 +31,6 @@ GROUPS = (
     "no_service",
     "small_service",
     "durable_service",
-    "changing_service",
     "pooled_service",
     "concurrent_service",
     "calling_service",
@@ -205,9 +204,8 @@ def start_default(services: Services, killed: Service | None = None) -> Service:
     def start(folder: Path) -> Service:
         (folder / "control").mkdir()
         control = str(folder / "control")
-        if killed is None:
-            port, database = 0, f"sqlite:///{folder}/tasks.db"
-        else:
+        port, database = 0, f"sqlite:///{folder}/tasks.db"
+        if killed is not None:
             port = httpx.URL(killed.url).port or 0
             database = killed.environment["DATABASE_URL"]
         return start_service(
@@ -227,19 +225,6 @@ def service(services: Services) -> Service:
     """The service of most tests, and what a head needs to keep its control store where we look."""
 
     return start_default(services)
-
-
-@pytest.fixture
-def changing_service(services: Services) -> Service:
-    """A service whose handlers' modules lie in its folder, to be changed; see `changing.py`."""
-
-    def start(folder: Path) -> Service:
-        changing.write_versioned(folder, 1)
-        changing.write_changing(folder, 1)
-        modules = "versioned,changing"
-        return start_service(folder, dashboard=True, TASK_MODULES=modules, PYTHONPATH=str(folder))
-
-    return services.get("changing_service", start)
 
 
 def start_pooled(services: Services, kind: str, cpus: int) -> Service:
@@ -307,13 +292,30 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 def durable_service(
     services: Services, postgres_server: PostgresServer, redis: RedisServer
 ) -> Service:
-    """A service as in production: tasks in PostgreSQL, and Ray's control store in Redis."""
+    """A service as in production: tasks in PostgreSQL, and Ray's control store in Redis.
+
+    The modules of some handlers lie in its folder, to be changed; see `changing.py`.
+    """
 
     def start(folder: Path) -> Service:
-        url = postgres_server.new_database()
-        return start_service(folder, DATABASE_URL=url, REDIS_URL=redis.url)
+        changing.write_versioned(folder, 1)
+        changing.write_changing(folder, 1)
+        return start_service(
+            folder,
+            dashboard=True,
+            TASK_MODULES="versioned,changing,tests.scripted",
+            PYTHONPATH=str(folder),
+            DATABASE_URL=postgres_server.new_database(),
+            REDIS_URL=redis.url,
+        )
 
     return services.get("durable_service", start)
+
+
+@pytest.fixture
+def changing_service(durable_service: Service) -> Service:
+    """A service whose code can be changed."""
+    return durable_service
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

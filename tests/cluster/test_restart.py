@@ -1,6 +1,5 @@
 """Starting, being killed, and starting again; and the demo."""
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -10,8 +9,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from raytasks.protocol.queries import TaskDetail
-from raytasks.store.store import Store
 from tests.cluster.conftest import Service, Services, start_default
 from tests.cluster.processes import PATIENCE_SECONDS, kill_control_store, wait_gone
 
@@ -54,24 +51,6 @@ def end_flood(service: Service) -> None:
     while service.http.get(answer.headers["Location"]).json()["finished_at"] is None:
         assert time.monotonic() < deadline
         time.sleep(0.1)
-
-
-@pytest.mark.ends_service
-def test_what_runs_when_the_service_stops_is_given_back(service: Service, tmp_path: Path) -> None:
-    script = {"step": "wait_file", "file": str(tmp_path / "never")}
-    stopped = [service.submit(kind, script) for kind in ("scripted", "scripted_remote")]
-    for task in stopped:
-        service.wait_until(task, "RUNNING")
-    service.http.close()
-    assert service.stop() == 0, service.log.read_text()
-    assert "2 running tasks were given back" in service.log.read_text()
-    with contextlib.closing(Store(service.environment["DATABASE_URL"])) as store:
-        for item in stopped:
-            kept = store.read(TaskDetail(item["task_id"]))
-            assert kept is not None
-            stored, history = kept
-            assert (stored.state, stored.crashes, stored.failures) == ("PENDING", 0, 0)
-            assert [attempt.outcome for attempt in history] == ["released"]
 
 
 @pytest.mark.timeout(400)
