@@ -11,7 +11,7 @@ import contextlib
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 
 import httpx
@@ -43,9 +43,9 @@ class Family:
                 self._seconds[process] = times.user + times.system
                 self._names[process] = _name(process.cmdline()) or self._names[process]
 
-    def seconds(self) -> Counter[str]:
+    def seconds(self) -> dict[str, float]:
         """Return the seconds of processor time until the last look, by kind of process."""
-        found: Counter[str] = Counter()
+        found: dict[str, float] = defaultdict(float)
         for process, seconds in self._seconds.items():
             found[self._names.get(process, "?")] += seconds
         return found
@@ -123,14 +123,15 @@ def _idle(family: Family, seconds: float) -> None:
         family.look()
 
 
-def _show(family: Family, started: Counter[str], wall: float, idle: float) -> None:
-    print(f"until the first task has ended: {started.total():.1f} s of a processor in {wall:.0f} s")
-    for name, seconds in started.most_common():
+def _show(family: Family, started: dict[str, float], wall: float, idle: float) -> None:
+    total = sum(started.values())
+    print(f"until the first task has ended: {total:.1f} s of a processor in {wall:.0f} s")
+    for name, seconds in sorted(started.items(), key=lambda item: -item[1]):
         if seconds >= _SHOWN_SECONDS:
             print(f"{seconds:8.2f}  {family.count(name):3}  {name}")
-    later = family.seconds() - started
     if idle:
-        print(f"idle after that: {100 * later.total() / idle:.0f} % of a processor")
+        later = sum(family.seconds().values()) - total
+        print(f"idle after that: {100 * later / idle:.0f} % of a processor")
 
 
 if __name__ == "__main__":

@@ -198,21 +198,23 @@ def no_service(services: Services) -> None:
 def start_default(services: Services, killed: Service | None = None) -> Service:
     """Return the service of most tests; start it if it does not run.
 
-    It takes the place of a `killed` one: its port, and its database.
+    It takes the place of a `killed` one: its port, its database and its artifacts.
     """
 
     def start(folder: Path) -> Service:
         (folder / "control").mkdir()
         control = str(folder / "control")
-        port, database = 0, f"sqlite:///{folder}/tasks.db"
-        if killed is not None:
-            port = httpx.URL(killed.url).port or 0
-            database = killed.environment["DATABASE_URL"]
+        here = {
+            "DATABASE_URL": f"sqlite:///{folder}/tasks.db",
+            "ARTIFACTS_URL": f"{folder}/artifacts",
+        }
+        kept = here if killed is None else killed.environment
         return start_service(
             folder,
-            port,
+            0 if killed is None else httpx.URL(killed.url).port or 0,
             dashboard=True,
-            DATABASE_URL=database,
+            DATABASE_URL=kept["DATABASE_URL"],
+            ARTIFACTS_URL=kept["ARTIFACTS_URL"],
             LEASE_SECONDS="5",
             RAY_gcs_storage_path=control,
         )
