@@ -81,6 +81,11 @@ def test_a_command_that_only_calls_the_tracker_imports_neither_serve_nor_the_dat
         assert said_by(f"import sys, {module}; print({heavy})") == "set()"
 
 
+def test_who_only_reads_sqlite_imports_neither_psycopg_nor_alembic() -> None:
+    heavy = "{'psycopg', 'alembic'} & set(sys.modules)"
+    assert said_by(f"import sys, raytasks.store.store; print({heavy})") == "set()"
+
+
 @pytest.mark.parametrize("name", raytasks.__all__)
 def test_each_name_is_there(name: str) -> None:
     assert getattr(raytasks, name).__name__ == name
