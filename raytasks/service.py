@@ -15,7 +15,6 @@ from ray.serve._private.constants import SERVE_NAMESPACE
 from ray.serve.config import HTTPOptions
 from ray.serve.exceptions import RayServeException
 
-from raytasks import __version__
 from raytasks.api.on_ray.deployment import (
     API_NAME,
     APP_NAME,
@@ -23,31 +22,20 @@ from raytasks.api.on_ray.deployment import (
     listening_host,
     present_version,
 )
+from raytasks.cluster.tracker_calls import (
+    ServiceError,
+    check_version,
+    tracker_here,
+)
 from raytasks.model.lines import one_line
-from raytasks.model.tasks import RaytasksError
 from raytasks.pools.handlers_version import HandlersVersion
 from raytasks.pools.versions import DeployAnswer
-from raytasks.protocol import codec as wire
-from raytasks.protocol.commands import Command, PauseWork, ResumeWork
 from raytasks.protocol.person import person_here
-from raytasks.protocol.queries import Answer, LogLines, PauseList, Query, VersionList
-from raytasks.protocol.service_log import LogPage
-from raytasks.runner.identity import RAY_NAMESPACE
-from raytasks.runner.on_ray.tracker_client import TRACKER_NAME
 from raytasks.settings import Settings
 from raytasks.tracker.on_ray.creation import get_or_create_tracker
 
 _READY_SECONDS = 90.0
 _POLL_SECONDS = 0.1
-_ANSWER_SECONDS = 10.0
-
-
-class ServiceError(RaytasksError):
-    """The service did not start. The text says what is missing."""
-
-
-class NoServiceHere(ServiceError):
-    """No service runs in this Ray cluster."""
 
 
 @dataclass(frozen=True)
@@ -71,36 +59,6 @@ class AlreadyServed(ServiceError):
 
     The text says why, and names that version.
     """
-
-
-class OtherVersion(ServiceError):
-    """The service that runs in this cluster is of another version of raytasks.
-
-    The text says which one, and what to do. Nothing was changed.
-    """
-
-
-def check_version(tracker: Any) -> None:
-    """Compare the version of the service that runs with ours. Raises `OtherVersion`.
-
-    What they say to each other may differ, so it comes before everything else.
-    """
-    try:
-        theirs = ray.get(tracker.version.remote())
-    except AttributeError:
-        theirs = "0.1"  # it had no such method
-    if theirs != __version__:
-        raise OtherVersion(
-            f"the service in this cluster is raytasks {theirs}, and this is {__version__}: install "
-            f"{theirs} here, or end the service ('raytasks stop') and start it with {__version__} "
-            "(docs/upgrading.md)"
-        )
-
-
-def check_version_in_cluster() -> None:
-    """Compare the version of the service of this cluster, if one runs. Raises `OtherVersion`."""
-    with contextlib.suppress(NoServiceHere):
-        check_version(_tracker())
 
 
 def start_tracker(version: HandlersVersion) -> tuple[Any, DeployAnswer]:
@@ -230,7 +188,7 @@ def redeploy(version: HandlersVersion) -> DeployAnswer:
     It also ends a drain. Raises `ServiceError` if no service runs in this cluster, or if the API
     could not be rolled. It also raises it if the build fails its trial; then nothing has changed.
     """
-    tracker = _tracker()
+    tracker = tracker_here()
     check_version(tracker)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     by = person_here()
@@ -259,53 +217,6 @@ def _app_name() -> str:
     return ours[0] if len(ours) == 1 else APP_NAME
 
 
-def drain(seconds: float) -> int:
-    """Stop handing out tasks, and wait until nothing runs.
-
-    Attempts that run for longer than `seconds` are released, uncharged. Returns their number.
-    Raises `ServiceError` if no service runs in this cluster.
-    """
-    released: int = ray.get(_tracker().drain.remote(seconds, person_here()))
-    return released
-
-
-def end_drain() -> None:
-    """Hand out tasks again if the service is drained; a pause stays. Raises `ServiceError`."""
-    ray.get(_tracker().end_drain.remote(person_here()))
-
-
-def pause(namespace: str, task_type: str, seconds: float | None) -> list[dict[str, Any]]:
-    """Hand out no tasks of a namespace and type; return the pauses in force. See `PauseWork`.
-
-    Raises `ServiceError`, also for a type without a handler: most likely it is misspelt.
-    """
-    [*types] = (item["task_types"] for item in _read(VersionList()) if item["in_force"])
-    if task_type and types and types[0] is not None and task_type not in types[0]:
-        raise ServiceError(
-            f"there is no handler for {task_type!r} in this version; there are: "
-            f"{', '.join(types[0])}"
-        )
-    _execute(PauseWork(namespace, task_type, seconds, person_here()))
-    return _read(PauseList())
-
-
-def resume(namespace: str, task_type: str) -> tuple[bool, list[dict[str, Any]]]:
-    """End a pause. Return whether there was one, and the pauses still in force.
-
-    Raises `ServiceError`.
-    """
-    ended = _execute(ResumeWork(namespace, task_type, person_here()))
-    return ended is not None, _read(PauseList())
-
-
-def _execute(command: Command[Answer]) -> Answer:
-    return wire.answer_of(command, ray.get(_tracker().execute.remote(wire.encode(command))))
-
-
-def _read(query: Query[Answer]) -> Answer:
-    return wire.answer_of(query, ray.get(_tracker().read.remote(wire.encode(query))))
-
-
 def stop_service(grace_seconds: float) -> int:
     """Stop the API and its ingress, then the runners, then the tracker.
 
@@ -314,7 +225,7 @@ def stop_service(grace_seconds: float) -> int:
     """
     serve.shutdown()
     try:
-        return _stop_tracker(_tracker(), grace_seconds)
+        return _stop_tracker(tracker_here(), grace_seconds)
     except (RayError, ServiceError):
         return 0
 
@@ -324,20 +235,10 @@ def leave_cluster(grace_seconds: float) -> int:
 
     Raises `ServiceError` if none runs here.
     """
-    tracker = _tracker()
+    tracker = tracker_here()
     with contextlib.suppress(RayServeException):  # Serve is gone already
         serve.delete(_app_name())
     return _stop_tracker(tracker, grace_seconds)
-
-
-def log_lines(asked: LogLines) -> LogPage:
-    """Return lines of the tracker's log. Raises `ServiceError` while no tracker answers."""
-    call = _tracker().read.remote(wire.encode(asked))
-    try:
-        answer: bytes = ray.get(call, timeout=asked.seconds + _ANSWER_SECONDS)
-    except RayError as error:
-        raise ServiceError(f"the tracker does not answer: {one_line(error)}") from None
-    return wire.answer_of(asked, answer)
 
 
 def _stop_tracker(tracker: Any, grace_seconds: float) -> int:
@@ -350,17 +251,9 @@ def _stop_tracker(tracker: Any, grace_seconds: float) -> int:
     return released
 
 
-def _tracker() -> Any:
-    """Return the handle of the tracker of this cluster. Raises `NoServiceHere`."""
-    try:
-        return ray.get_actor(TRACKER_NAME, RAY_NAMESPACE)
-    except ValueError:
-        raise NoServiceHere("no raytasks service runs in this Ray cluster") from None
-
-
 def _answers(endpoint: Endpoint) -> bool:
     try:
-        answer = httpx.get(f"{endpoint.url}/openapi.json", timeout=2, trust_env=False)
+        answer = httpx.get(f"{endpoint.url}/livez", timeout=2, trust_env=False)
     except httpx.HTTPError:
         return False
     return answer.status_code == 200

@@ -205,7 +205,7 @@ class ScriptedClass:
         return {**perform(script, context), "calls": self.calls}
 
 
-@handler("scripted_single", retry=FAST, actors=(1, 1))
+@handler("scripted_single", retry=FAST, actors=(0, 1))
 class ScriptedSingle(ScriptedClass):
     """Run scripts in the only actor of its pool, so that their order can be told."""
 

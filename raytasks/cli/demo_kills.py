@@ -20,7 +20,7 @@ BACK_SECONDS = 60.0
 """How long a kill's recovery is waited for, in seconds."""
 
 _FIND_SECONDS = 20.0
-_LOOK_SECONDS = 0.05
+_LOOK_SECONDS = 0.1
 _ANSWER_SECONDS = 2.0
 _TRACKER = "ray::TrackerActor"
 _API = ("ray::ServeReplica:raytasks:", "haproxy", "ray::ProxyActor")

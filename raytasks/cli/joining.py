@@ -82,13 +82,13 @@ def leave(
 
 def _compare_versions(address: str) -> None:
     """Refuse to work for a service of another version. Raises `OtherVersion`."""
-    from raytasks import service
     from raytasks.cluster import processes as cluster
+    from raytasks.cluster import tracker_calls
 
     with step("Comparing the versions"):
         cluster.connect(address)
         try:
-            service.check_version_in_cluster()
+            tracker_calls.check_version_in_cluster()
         finally:
             cluster.disconnect()
 

@@ -86,10 +86,10 @@ def drain(
 
     It lasts until `raytasks resume`, `raytasks deploy`, or a new `raytasks up`.
     """
-    from raytasks import service
+    from raytasks.cluster import tracker_calls
 
     connect(address)
-    released = service.drain(seconds)
+    released = tracker_calls.drain(seconds)
     typer.echo(f"nothing runs any more; {released} attempts were given back")
 
 

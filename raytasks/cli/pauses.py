@@ -119,8 +119,8 @@ def _at_api(url: str | None, api_key: str | None, address: str | None) -> AtServ
 
 
 def _by_ray(address: str | None) -> Any:
-    from raytasks import service
     from raytasks.cli.operate import connect
+    from raytasks.cluster import tracker_calls
 
     connect(address)
-    return service
+    return tracker_calls

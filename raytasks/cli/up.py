@@ -169,19 +169,20 @@ def _serve(
 ) -> None:
     from raytasks import service
     from raytasks.cli.shown_log import ShownLog
+    from raytasks.cluster import tracker_calls
 
     ours = True
-    log = ShownLog(service.log_lines, _show_line, version.settings.log_format)
+    log = ShownLog(tracker_calls.log_lines, _show_line, version.settings.log_format)
     try:
         with step("Starting the tracker, and trying the handlers"):
             try:
                 tracker, answer = service.start_tracker(version)
                 former_cluster.remember(tracker._actor_id.hex())
-            except (service.AlreadyServed, service.OtherVersion):
+            except (service.AlreadyServed, tracker_calls.OtherVersion):
                 ours = False
                 raise
             if _ENDS not in os.environ:  # a person starts it, and wants a drain to end
-                service.end_drain()
+                tracker_calls.end_drain()
         with step("Starting the API"):
             service.start_api(version, endpoint)
         with step("Starting the runners"):

@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from psycopg import pq
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
@@ -18,7 +17,8 @@ from raytasks.store.refusals import READ_ONLY_STATE
 Check = Callable[[int], None]
 """The check of the number of rows that a statement has changed: raises if it is wrong."""
 
-_DONE = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK)
+# libpq's PGRES_COMMAND_OK and PGRES_TUPLES_OK. A service on SQLite does without psycopg.
+_DONE = (1, 2)
 
 PLANS_KEPT = 64
 """Number of pipelines for which PostgreSQL keeps its plans; a tick has one or two. It would keep

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL
@@ -27,7 +27,9 @@ from raytasks.store.database_url import parse_url, schema_of
 from raytasks.store.postgres_sessions import postgres_engine
 from raytasks.store.refusals import NO_WRITES, blames_command, unavailable
 from raytasks.store.sqlite_file import SqliteFile
-from raytasks.store.tables_upgrade import TablesUpgrade
+
+if TYPE_CHECKING:
+    from raytasks.store.tables_upgrade import TablesUpgrade
 
 BUSY_SECONDS = 5.0
 """Seconds that a transaction waits for a lock of SQLite, as `lock_timeout` says for PostgreSQL."""
@@ -106,8 +108,12 @@ class Database:
         with translated(writes=True):
             self.tables().apply()
 
-    def tables(self) -> TablesUpgrade:
+    def tables(self) -> "TablesUpgrade":
         """Return the upgrade of this database."""
+        from raytasks.store.tables_upgrade import (
+            TablesUpgrade,
+        )  # Alembic: who only reads needs none
+
         online = None if self.is_sqlite else self._reader
         return TablesUpgrade(self.reading, self.writing, online, self.schema)
 

@@ -9,7 +9,6 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
 
@@ -121,10 +120,12 @@ class PostgresSessions:
                 self._set_in_transaction(connection)
 
     def _opened(self, connect: Callable[..., Any]) -> Any:
+        from psycopg import OperationalError  # a service on SQLite does without
+
         if not self.pooled:
             try:
                 connection = connect()
-            except psycopg.OperationalError as error:
+            except OperationalError as error:
                 if not any(word in str(error) for word in _REFUSALS):
                     raise
                 self._note_pooler(one_line(error))

@@ -22,7 +22,7 @@ FIND_SECONDS = 20.0
 AWAY_SECONDS = 2.0
 """How long PostgreSQL is away."""
 
-_LOOK_SECONDS = 0.05
+_LOOK_SECONDS = 0.1
 _NAMES = {
     FaultKind.KILL_TRACKER: "ray::TrackerActor",
     FaultKind.FREEZE_TRACKER: "ray::TrackerActor",

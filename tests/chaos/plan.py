@@ -98,9 +98,10 @@ _SHARES = {
 """How many of a hundred tasks are of a kind, the others are instant."""
 
 _CRASHING = (Kind.POISON, Kind.CRASH_ONCE, Kind.RAY_RETRIES, Kind.CRASH_ONCE)
-"""Those that kill a process each time come by turns, with `_CRASH_SECONDS` between them."""
+"""Those that kill a process each time come by turns."""
 
-_CRASH_SECONDS = 5.0
+CRASH_SECONDS = 5.0
+"""How far apart they are."""
 
 _PLACES = {Place.FUNCTION: 82, Place.CLASS: 15, Place.REMOTE: 3}
 _LONG_PLACES = {Place.FUNCTION: 40, Place.CLASS: 30, Place.REMOTE: 30}
@@ -108,15 +109,20 @@ _FLOW_PLACES = {Place.LIMITED: 8, Place.ORDERED: 6, Place.RATED: 3}
 _WAYS = {Way.HTTP: 75, Way.DRIVER: 10, Way.KEY_AGAIN: 8, Way.KEY_TOGETHER: 7}
 
 
-def planned_tasks(seed: int, rate: float) -> Iterator[PlannedTask]:
-    """Plan tasks without an end, `rate` of them a second on average."""
+def planned_tasks(
+    seed: int, rate: float, crash_seconds: float = CRASH_SECONDS
+) -> Iterator[PlannedTask]:
+    """Plan tasks without an end, `rate` of them a second on average.
+
+    One in `crash_seconds` kills a process.
+    """
     source = random.Random(f"{seed} tasks")
     crashing = itertools.cycle(_CRASHING)
-    now, next_crash = 0.0, _CRASH_SECONDS / 2
+    now, next_crash = 0.0, crash_seconds / 2
     for number in itertools.count():
         now += source.expovariate(rate)
         if now >= next_crash:
-            next_crash += _CRASH_SECONDS
+            next_crash += crash_seconds
             kind = next(crashing)
         else:
             kind = _kind(source)

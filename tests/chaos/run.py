@@ -25,7 +25,13 @@ from tests.chaos.effects import EffectsReader
 from tests.chaos.evidence import Evidence
 from tests.chaos.faults import Faults
 from tests.chaos.kinds import RAY_RETRIED
-from tests.chaos.plan import FaultKind, planned_faults, planned_restarts, planned_tasks
+from tests.chaos.plan import (
+    CRASH_SECONDS,
+    FaultKind,
+    planned_faults,
+    planned_restarts,
+    planned_tasks,
+)
 from tests.chaos.reader import read_history, unfinished
 from tests.chaos.report import report
 from tests.chaos.service import MAX_CRASHES, ChaosService
@@ -44,6 +50,7 @@ class Options:
     seconds: float
     rate: float = DEFAULT_RATE
     freeze_tracker: bool = True
+    crash_seconds: float = CRASH_SECONDS
 
 
 @dataclass
@@ -125,7 +132,8 @@ async def _load_and_faults(
     restarts = planned_restarts(options.seconds)
     began = time.monotonic()
     stop = asyncio.Event()
-    load = asyncio.create_task(clients.run(planned_tasks(options.seed, options.rate), stop))
+    tasks = planned_tasks(options.seed, options.rate, options.crash_seconds)
+    load = asyncio.create_task(clients.run(tasks, stop))
     try:
         for planned in plan:
             elapsed = time.monotonic() - began

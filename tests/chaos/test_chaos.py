@@ -11,17 +11,19 @@ from tests.chaos.run import Options, run_chaos
 from tests.postgres_server import PostgresServer
 
 SECONDS = 20.0
-RATE = 20.0
+RATE = 12.0
 """Tasks a second: other tests run beside it."""
+
+CRASH_SECONDS = 10.0
+"""How far apart those are that kill a process, whose start takes a processor for two seconds."""
 
 # With what follows the load: the service finishes every task, and stops.
 pytestmark = pytest.mark.timeout(900)
 
 
 def test_nothing_accepted_is_lost_on_sqlite(tmp_path: Path) -> None:
-    verdict = run_chaos(
-        Options(seed=11, seconds=SECONDS, rate=RATE), tmp_path, f"sqlite:///{tmp_path}/t.db"
-    )
+    options = Options(seed=11, seconds=SECONDS, rate=RATE, crash_seconds=CRASH_SECONDS)
+    verdict = run_chaos(options, tmp_path, f"sqlite:///{tmp_path}/t.db")
     assert not verdict.violations, verdict.text
 
 

@@ -15,6 +15,7 @@ import pytest
 import typer
 
 from raytasks.cli import app
+from raytasks.cluster import tracker_calls
 from raytasks.model.acts import ActionName
 from raytasks.pools.handlers_version import HandlersVersion
 from raytasks.pools.versions import DeployAnswer
@@ -152,7 +153,7 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
         monkeypatch.setattr("ray.serve.shutdown", lambda: None)
         monkeypatch.setattr("ray.serve.delete", lambda _: None)
         monkeypatch.setattr("ray.serve.run", lambda *_, **__: None)
-        monkeypatch.setattr(service, "_tracker", lambda: tracker)
+        monkeypatch.setattr("ray.get_actor", lambda *_: tracker)
         monkeypatch.setattr(service, "check_version", lambda _: None)
         monkeypatch.setattr(service, "_app_name", lambda: "raytasks")
         monkeypatch.setattr(service, "application", lambda _: None)
@@ -166,7 +167,7 @@ def test_each_by_ray_says_who_asks(play: Callable[[Any], None]) -> None:
     play(tracker)
     assert service.stop_service(3.0) == 2
     assert service.leave_cluster(4.0) == 2
-    assert service.drain(5.0) == 1
+    assert tracker_calls.drain(5.0) == 1
     service.redeploy(version)
     assert tracker.asked == [
         ("stop", (3.0, me)),

@@ -9,7 +9,7 @@ import pytest
 
 import raytasks
 from raytasks.cli import joining, up
-from raytasks.cluster import leaving, runs
+from raytasks.cluster import leaving, runs, tracker_calls
 from raytasks.cluster import processes as cluster
 from raytasks.pools.versions import DeployAnswer
 
@@ -63,7 +63,7 @@ def play(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Callable[[str | None
         played = Cluster(version)
         ray_process = SimpleNamespace(stop=lambda: played.asked.append("leave"))
         monkeypatch.setattr("ray.get", lambda answer, **_: answer)
-        monkeypatch.setattr(service, "_tracker", lambda: played)
+        monkeypatch.setattr("ray.get_actor", lambda *_: played)
         monkeypatch.setattr(service, "get_or_create_tracker", lambda _: played)
         monkeypatch.setattr(service, "stop_service", lambda _: played.asked.append("stop"))
         monkeypatch.setattr("ray.serve.run", lambda *_, **__: played.asked.append("roll"))
@@ -102,7 +102,7 @@ def test_another_version_is_one_line(
     theirs: str | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(service, "__version__", "9.9.9")
+    monkeypatch.setattr(tracker_calls, "__version__", "9.9.9")
     played = play(theirs)
     done = run(*command)
     shown = theirs or "0.1"
@@ -124,9 +124,9 @@ def test_a_cluster_without_a_service_is_joined(
 ) -> None:
     played = play(None)
 
-    def nothing() -> Any:
-        raise service.NoServiceHere("no raytasks service runs in this Ray cluster")
+    def nothing(*_: str) -> Any:
+        raise ValueError("there is no such actor")
 
-    monkeypatch.setattr(service, "_tracker", nothing)
+    monkeypatch.setattr("ray.get_actor", nothing)
     assert run("worker", "--address", "127.0.0.1:1", "--stop-grace", "0").code == 0
     assert played.asked == ["leave"]

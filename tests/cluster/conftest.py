@@ -30,15 +30,17 @@ STOP_SECONDS = 60
 GROUPS = (
     "no_service",
     "small_service",
-    "changing_service",
-    "flooded_service",
+    "durable_service",
+    "pooled_service",
     "concurrent_service",
     "calling_service",
-    "pooled_service",
-    "durable_service",
+    "flooded_service",
     "service",
 )
-"""The fixtures of services, in the order in which they run."""
+"""The fixtures of services, in the order in which they run.
+
+The last of the flood's tests kills that service, and starts `service` in its place.
+"""
 
 
 @dataclass
@@ -51,6 +53,7 @@ class Service:
     log: Path
     environment: dict[str, str]
     http: httpx.Client
+    flooded: bool = False
 
     def submit(self, task_type: str, payload: Any, **options: Any) -> dict[str, Any]:
         """Submit a task, and return it as it was accepted."""
@@ -82,6 +85,7 @@ class Service:
         deadline = time.monotonic() + 30
         while (found := self.get(task))["state"] != state:
             assert time.monotonic() < deadline, found
+            time.sleep(0.05)  # a look takes processor time from what it waits for
         return found
 
     def shared_runners(self) -> int:
@@ -191,14 +195,28 @@ def no_service(services: Services) -> None:
     services.stop()
 
 
-def start_default(services: Services) -> Service:
-    """Return the service of most tests; start it if it does not run."""
+def start_default(services: Services, killed: Service | None = None) -> Service:
+    """Return the service of most tests; start it if it does not run.
+
+    It takes the place of a `killed` one: its port, its database and its artifacts.
+    """
 
     def start(folder: Path) -> Service:
         (folder / "control").mkdir()
         control = str(folder / "control")
+        here = {
+            "DATABASE_URL": f"sqlite:///{folder}/tasks.db",
+            "ARTIFACTS_URL": f"{folder}/artifacts",
+        }
+        kept = here if killed is None else killed.environment
         return start_service(
-            folder, dashboard=True, LEASE_SECONDS="5", RAY_gcs_storage_path=control
+            folder,
+            0 if killed is None else httpx.URL(killed.url).port or 0,
+            dashboard=True,
+            DATABASE_URL=kept["DATABASE_URL"],
+            ARTIFACTS_URL=kept["ARTIFACTS_URL"],
+            LEASE_SECONDS="5",
+            RAY_gcs_storage_path=control,
         )
 
     return services.get("service", start)
@@ -211,20 +229,7 @@ def service(services: Services) -> Service:
     return start_default(services)
 
 
-@pytest.fixture
-def changing_service(services: Services) -> Service:
-    """A service whose handlers' modules lie in its folder, to be changed; see `changing.py`."""
-
-    def start(folder: Path) -> Service:
-        changing.write_versioned(folder, 1)
-        changing.write_changing(folder, 1)
-        modules = "versioned,changing"
-        return start_service(folder, dashboard=True, TASK_MODULES=modules, PYTHONPATH=str(folder))
-
-    return services.get("changing_service", start)
-
-
-def start_pooled(services: Services) -> Service:
+def start_pooled(services: Services, kind: str, cpus: int) -> Service:
     """Return the service with pools of all kinds, and callbacks; start it if it does not run."""
 
     def start(folder: Path) -> Service:
@@ -233,6 +238,7 @@ def start_pooled(services: Services) -> Service:
         )  # fmt: skip
         return start_service(
             folder,
+            cpus=cpus,
             TASK_MODULES=",".join(f"tests.{name}" for name in modules),
             RUNNER_IDLE_SECONDS="4",
             LEASE_SECONDS="5",
@@ -240,44 +246,41 @@ def start_pooled(services: Services) -> Service:
             CALLBACK_ALLOWED_HOSTS="127.0.0.1",
         )
 
-    return services.get("pooled_service", start)
-
-
-@pytest.fixture
-def concurrent_service(services: Services) -> Service:
-    """A service whose handlers run side by side; see `tests.concurrent_handlers`."""
-    return start_pooled(services)
-
-
-@pytest.fixture
-def flooded_service(services: Services) -> Service:
-    """A service with some processors, all of which a flood of short tasks has taken."""
-
-    def start(folder: Path) -> Service:
-        running = start_service(folder, cpus=FLOODED_CPUS, TASK_MODULES="tests.scripted")
-        flood = [{"task_type": "scripted", "payload": {"step": "sleep", "seconds": 0.2}}] * 1000
-        for _ in range(5):
-            assert running.http.post("/tasks/batch", json={"tasks": flood}).status_code == 202
-        return running
-
-    running = services.get("flooded_service", start)
-    deadline = time.monotonic() + START_SECONDS
-    while running.shared_runners() < FLOODED_CPUS:
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    return running
-
-
-@pytest.fixture
-def calling_service(services: Services) -> Service:
-    """A service with a secret for callbacks."""
-    return start_pooled(services)
+    return services.get(kind, start)
 
 
 @pytest.fixture
 def pooled_service(services: Services) -> Service:
     """A service whose handlers are in a pool of none or more, and whose runners leave soon."""
-    return start_pooled(services)
+    return start_pooled(services, "pooled_service", 2)
+
+
+@pytest.fixture
+def concurrent_service(services: Services) -> Service:
+    """A service whose handlers run side by side; see `tests.concurrent_handlers`."""
+    return start_pooled(services, "flooded_service", FLOODED_CPUS)
+
+
+@pytest.fixture
+def calling_service(services: Services) -> Service:
+    """A service with a secret for callbacks."""
+    return start_pooled(services, "flooded_service", FLOODED_CPUS)
+
+
+@pytest.fixture
+def flooded_service(services: Services) -> Service:
+    """A service with some processors, all of which a flood of short tasks has taken."""
+    running = start_pooled(services, "flooded_service", FLOODED_CPUS)
+    if not running.flooded:
+        flood = [{"task_type": "scripted", "payload": {"step": "sleep", "seconds": 0.2}}] * 1000
+        for _ in range(5):
+            assert running.http.post("/tasks/batch", json={"tasks": flood}).status_code == 202
+        running.flooded = True
+    deadline = time.monotonic() + START_SECONDS
+    while running.shared_runners() < FLOODED_CPUS:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    return running
 
 
 @pytest.fixture(scope="session")
@@ -291,13 +294,30 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 def durable_service(
     services: Services, postgres_server: PostgresServer, redis: RedisServer
 ) -> Service:
-    """A service as in production: tasks in PostgreSQL, and Ray's control store in Redis."""
+    """A service as in production: tasks in PostgreSQL, and Ray's control store in Redis.
+
+    The modules of some handlers lie in its folder, to be changed; see `changing.py`.
+    """
 
     def start(folder: Path) -> Service:
-        url = postgres_server.new_database()
-        return start_service(folder, DATABASE_URL=url, REDIS_URL=redis.url)
+        changing.write_versioned(folder, 1)
+        changing.write_changing(folder, 1)
+        return start_service(
+            folder,
+            dashboard=True,
+            TASK_MODULES="versioned,changing,tests.scripted",
+            PYTHONPATH=str(folder),
+            DATABASE_URL=postgres_server.new_database(),
+            REDIS_URL=redis.url,
+        )
 
     return services.get("durable_service", start)
+
+
+@pytest.fixture
+def changing_service(durable_service: Service) -> Service:
+    """A service whose code can be changed."""
+    return durable_service
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -309,10 +329,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together the tests that share a service; in each group those last that end it."""
-    items.sort(key=lambda item: (_group(item), item.get_closest_marker("ends_service") is not None))
+    """Keep together the tests that share a service, in the order that their marks ask for."""
+    items.sort(key=lambda item: (_group(item), _place(item)))
 
 
 def _group(item: pytest.Item) -> int:
     used = getattr(item, "fixturenames", ())
     return next((place for place, name in enumerate(GROUPS) if name in used), -1)
+
+
+def _place(item: pytest.Item) -> int:
+    marks = {"fresh_service": -1, "ends_service": 1}
+    return next((place for name, place in marks.items() if item.get_closest_marker(name)), 0)

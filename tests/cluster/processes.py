@@ -46,7 +46,7 @@ def only(service: Service, name: str) -> psutil.Process:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while len(found := processes(service, name)) != 1:
         assert time.monotonic() < deadline, (name, found)
-        time.sleep(0.01)
+        time.sleep(0.1)  # a look at all processes takes long
     return found[0]
 
 
@@ -64,6 +64,13 @@ def kill(*victims: psutil.Process) -> None:
         process.kill()
     _, left = psutil.wait_procs(victims, timeout=10)
     assert not left
+
+
+def kill_control_store(service: Service) -> None:
+    """Kill gcs_server, and wait until there is another one."""
+    old = only(service, CONTROL_STORE)
+    kill(old)
+    assert only(service, CONTROL_STORE) != old
 
 
 def wait_gone(*victims: psutil.Process, seconds: float = PATIENCE_SECONDS) -> None:

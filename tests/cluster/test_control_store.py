@@ -4,11 +4,10 @@ import time
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 
-from tests.cluster.conftest import START_SECONDS, Service, Services, start_default
-from tests.cluster.processes import CONTROL_STORE, RAYLET, TRACKER, kill, only, wait_gone
+from tests.cluster.conftest import START_SECONDS, Service
+from tests.cluster.processes import RAYLET, TRACKER, kill, kill_control_store, only
 from tests.cluster.recovery import recovering
 from tests.redis_server import RedisServer
 
@@ -16,15 +15,12 @@ KINDS = ("scripted", "scripted_class", "scripted_remote")
 
 
 class TestDefault:
-    @pytest.mark.ends_service
+    # By a fault of Ray 2.60, a process that owns an actor may crash when the control store comes
+    # back ("Check failed" in `CompletePendingTask`). Other tests leave such ones.
+    @pytest.mark.fresh_service
     def test_the_control_store_comes_back_and_nothing_is_cut(
-        self, services: Services, service: Service, tmp_path: Path
+        self, service: Service, tmp_path: Path
     ) -> None:
-        # By a fault of Ray 2.60, a process that owns an actor may crash when the control store
-        # comes back ("Check failed" in `CompletePendingTask`). Earlier tests have left such ones.
-        del service
-        services.stop()
-        service = start_default(services)
         kill_control_store_and_tracker(service, tmp_path, "RocksDB")
         (kept,) = control_of(service).iterdir()  # so it was not in memory
         assert list(kept.rglob("CURRENT"))
@@ -50,26 +46,13 @@ class TestDefault:
         (after,) = control_of(service).iterdir()
         assert after != before  # a new head reads nothing of the old one
 
-    @pytest.mark.ends_service
-    def test_all_that_was_started_ends_when_the_service_is_killed(
-        self, flooded_service: Service
-    ) -> None:
-        kill_control_store(flooded_service)
-        family = psutil.Process(flooded_service.process.pid).children(recursive=True)
-        flooded_service.process.kill()
-        wait_gone(*family, seconds=10)
 
-
-@pytest.mark.ends_service
+@pytest.mark.fresh_service
 def test_the_control_store_comes_back_from_redis(
     durable_service: Service, tmp_path: Path, redis: RedisServer
 ) -> None:
-    service = durable_service
     assert {key.partition(b"-")[0] for key in redis.all_keys()} == {b"RAYraytasks"}
-    kill_control_store_and_tracker(service, tmp_path, "Redis")
-    service.http.close()
-    assert service.stop() == 0, service.log.read_text()
-    assert redis.all_keys() == []
+    kill_control_store_and_tracker(durable_service, tmp_path, "Redis")
 
 
 def control_of(service: Service) -> Path:
@@ -95,13 +78,6 @@ def kill_control_store_and_tracker(service: Service, folder: Path, kept_in: str)
         done = service.wait(task)
         assert (done["state"], done["attempt"]) == ("COMPLETED", 1), done["attempts"]
     assert service.log.read_text().count("Ctrl-C") == 1  # it has not started again
-
-
-def kill_control_store(service: Service) -> None:
-    """Kill gcs_server, and wait until there is another one."""
-    old = only(service, CONTROL_STORE)
-    kill(old)
-    assert only(service, CONTROL_STORE) != old
 
 
 def run_all_kinds(service: Service) -> None:

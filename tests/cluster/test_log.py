@@ -1,5 +1,6 @@
 """The service's log where an operator looks: in the terminal, in the file, by `raytasks logs`."""
 
+import contextlib
 import os
 import re
 import signal
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from raytasks.protocol.queries import TaskDetail
+from raytasks.store.store import Store
 from tests.cluster.conftest import STOP_SECONDS, Service
 from tests.cluster.head_of_others import wait_for
 from tests.cluster.processes import PATIENCE_SECONDS, TRACKER, kill, only
@@ -45,13 +48,15 @@ def test_up_shows_it_from_the_first_line_on(service: Service) -> None:
     [said] = written(service.log, f"line 1 logger=raytasks.handlers.scripted task_id={task_id}")
     assert " INFO " in said
     text = service.log.read_text()
+    first = re.search(r"version \d+ of the handlers", text)
+    assert first is not None
     places = [
         text.index(found)
         for found in (
             "Ctrl-C",
             "has taken over the database",
-            "version 1 of the handlers is tried",
-            "version 1 of the handlers is in force",
+            f"{first[0]} is tried",
+            f"{first[0]} is in force",
             "is made runner=runner.shared",
             "is up runner=runner.shared",
         )
@@ -86,15 +91,24 @@ def test_the_next_tracker_goes_on_with_it(service: Service) -> None:
 
 @pytest.mark.ends_service
 def test_sigterm_stops_in_order_as_ctrl_c_does(service: Service, tmp_path: Path) -> None:
-    mark = tmp_path / "mark"
-    task = service.submit("scripted", {"step": "sleep", "seconds": 600, "mark": str(mark)})
-    service.wait_until(task, "RUNNING")
+    script = {"step": "wait_file", "file": str(tmp_path / "never")}
+    running = [service.submit(kind, script) for kind in ("scripted", "scripted_remote")]
+    for task in running:
+        service.wait_until(task, "RUNNING")
+    service.http.close()
     service.process.send_signal(signal.SIGTERM)
     assert service.process.wait(STOP_SECONDS) == 0
     text = service.log.read_text()
-    assert "1 running tasks were given back" in text
+    assert "2 running tasks were given back" in text
     assert "the service stops; running attempts have 1 seconds" in text
     assert "graceful_shutdown failed" not in text
+    with contextlib.closing(Store(service.environment["DATABASE_URL"])) as store:
+        for item in running:
+            kept = store.read(TaskDetail(item["task_id"]))
+            assert kept is not None
+            stored, history = kept
+            assert (stored.state, stored.crashes, stored.failures) == ("PENDING", 0, 0)
+            assert [attempt.outcome for attempt in history] == ["released"]
 
 
 @pytest.mark.slow

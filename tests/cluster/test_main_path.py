@@ -97,6 +97,7 @@ def test_the_stack_of_a_running_attempt_is_shown(service: Service, task_type: st
     deadline = time.monotonic() + 30
     while (answer := service.http.get(f"/tasks/{task['task_id']}/stack")).status_code == 409:
         assert time.monotonic() < deadline, answer.text  # it may not have begun
+        time.sleep(0.05)
     shown = answer.json()
     assert shown["attempt"] == 1
     first, _, rest = shown["stack"].partition("\n")
@@ -141,6 +142,7 @@ def test_progress_is_shown_while_the_task_runs(service: Service) -> None:
     deadline = time.monotonic() + 20
     while not (seen := service.get(task)["progress"]):
         assert time.monotonic() < deadline
+        time.sleep(0.05)
     assert 0 < seen["fraction"] <= 1
     assert seen["message"].startswith("step ")
     service.wait(task)

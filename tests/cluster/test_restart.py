@@ -1,36 +1,39 @@
 """Starting, being killed, and starting again; and the demo."""
 
-import contextlib
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 
-import httpx
+import psutil
 import pytest
 
-from raytasks.protocol.queries import TaskDetail
-from raytasks.store.store import Store
-from tests.cluster.conftest import Service, start_service
+from tests.cluster.conftest import Service, Services, start_default
+from tests.cluster.processes import PATIENCE_SECONDS, kill_control_store, wait_gone
 
 
 @pytest.mark.ends_service
 def test_killed_service_starts_again_on_its_port_and_finishes_every_task(
-    service: Service, tmp_path: Path
+    services: Services, flooded_service: Service, tmp_path: Path
 ) -> None:
-    first = service
+    """All processes of the first one end with it, also where the control store was restarted."""
+    first = flooded_service
+    end_flood(first)
     done = first.run("noop", {})
     running = first.submit("scripted", {"step": "wait_file", "file": str(tmp_path / "gate")})
     first.wait_until(running, "RUNNING")
     waiting = first.submit("noop", {}, delay_seconds=1)
     load = [first.submit("scripted", {"step": "sleep", "seconds": 0.05}) for _ in range(100)]
     first.wait(load[10])
+    kill_control_store(first)
+    family = psutil.Process(first.process.pid).children(recursive=True)
     os.kill(first.process.pid, signal.SIGKILL)
     first.process.wait()
-    first.http.close()
+    wait_gone(*family, seconds=10)
 
-    folder = first.log.parent
-    second = start_service(folder, port=httpx.URL(first.url).port or 0, LEASE_SECONDS="5")
+    second = start_default(services, first)
+    assert second.url == first.url
     (tmp_path / "gate").touch()
     assert second.get(done)["state"] == "COMPLETED"
     again = second.wait(running)
@@ -39,20 +42,15 @@ def test_killed_service_starts_again_on_its_port_and_finishes_every_task(
     for task in [waiting, *load]:
         assert second.wait(task)["state"] == "COMPLETED"
 
-    script = {"step": "wait_file", "file": str(tmp_path / "never")}
-    stopped = [second.submit(kind, script) for kind in ("scripted", "scripted_remote")]
-    for task in stopped:
-        second.wait_until(task, "RUNNING")
-    second.http.close()
-    assert second.stop() == 0, second.log.read_text()
-    assert "2 running tasks were given back" in second.log.read_text()
-    with contextlib.closing(Store(second.environment["DATABASE_URL"])) as store:
-        for item in stopped:
-            kept = store.read(TaskDetail(item["task_id"]))
-            assert kept is not None
-            stored, history = kept
-            assert (stored.state, stored.crashes, stored.failures) == ("PENDING", 0, 0)
-            assert [attempt.outcome for attempt in history] == ["released"]
+
+def end_flood(service: Service) -> None:
+    """Cancel all tasks, and wait until that is done."""
+    answer = service.http.post("/bulk", json={"action": "cancel", "task_type": "scripted"})
+    assert answer.status_code == 202, answer.text
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while service.http.get(answer.headers["Location"]).json()["finished_at"] is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 @pytest.mark.timeout(400)

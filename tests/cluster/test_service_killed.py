@@ -135,5 +135,6 @@ def test_the_client_library_rides_out_a_killed_replica(service: Service) -> None
                 break
             except Exception:
                 assert time.monotonic() < deadline
+                time.sleep(0.1)
         again = client.submit("noop", {}, idempotency_key="client-library")
         assert again["task_id"] == task["task_id"]

@@ -1,6 +1,6 @@
 """New versions of the handlers: tried before they are in force, whoever brings them.
 
-It shares a service with `test_drain.py`, which comes before it.
+It shares a service with `test_drain.py` and others, which come before it.
 """
 
 import subprocess
@@ -15,6 +15,7 @@ from raytasks.protocol.person import person_here
 from tests.cluster.changing import write_changing
 from tests.cluster.conftest import Service, newest_act
 from tests.cluster.processes import PATIENCE_SECONDS, TRACKER, WARM_RUNNER, kill, only, processes
+from tests.redis_server import RedisServer
 
 HERE = "os.environ.get('ONLY_HERE') == 'yes'"
 OWN = "{'env_vars': {'A': '1'}}"
@@ -159,7 +160,8 @@ def test_serve_run_and_serve_deploy(service: Service, folder: Path) -> None:
 
 
 @pytest.mark.ends_service
-def test_the_service_leaves_the_cluster(service: Service) -> None:
+def test_the_service_leaves_the_cluster(service: Service, redis: RedisServer) -> None:
+    """And when the cluster stops, too, nothing of its control store is left in Redis."""
     done = run(service, "raytasks", "stop", f"--address={service.ray_address}", "--seconds=1")
     assert done.returncode == 0, done.stderr
     assert "the service has left the cluster" in done.stdout
@@ -168,3 +170,7 @@ def test_the_service_leaves_the_cluster(service: Service) -> None:
     done = run(service, "raytasks", "resume", f"--address={service.ray_address}")
     assert done.returncode == 2
     assert "no raytasks service runs in this Ray cluster" in done.stderr
+    assert redis.all_keys() != []
+    service.http.close()
+    assert service.stop() == 0, service.log.read_text()
+    assert redis.all_keys() == []

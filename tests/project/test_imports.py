@@ -74,6 +74,18 @@ def test_raytasks_itself_imports_nothing_until_it_is_asked() -> None:
     assert said_by(f"{program}; print({heavy})") == "set()"
 
 
+def test_a_command_that_only_calls_the_tracker_imports_neither_serve_nor_the_database() -> None:
+    heavy = "{'ray.serve', 'fastapi', 'sqlalchemy', 'psycopg', 'alembic'} & set(sys.modules)"
+    used = "raytasks.cluster.processes, raytasks.cluster.tracker_calls"
+    for module in (used, "raytasks.runner.on_ray.warm_runner"):
+        assert said_by(f"import sys, {module}; print({heavy})") == "set()"
+
+
+def test_who_only_reads_sqlite_imports_neither_psycopg_nor_alembic() -> None:
+    heavy = "{'psycopg', 'alembic'} & set(sys.modules)"
+    assert said_by(f"import sys, raytasks.store.store; print({heavy})") == "set()"
+
+
 @pytest.mark.parametrize("name", raytasks.__all__)
 def test_each_name_is_there(name: str) -> None:
     assert getattr(raytasks, name).__name__ == name
