@@ -14,7 +14,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Using extra keyword arguments on
 def app(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """The builder, where the trial of the handlers fails."""
     from raytasks import serve_app
-    from raytasks.service import ServiceError
+    from raytasks.cluster.tracker_calls import ServiceError
 
     def refuse(_: object) -> None:
         raise ServiceError("the handlers are refused: no torch")
