@@ -43,7 +43,7 @@ class Flight:
 
     - `begun`: how many tries have begun; more than one if Ray retries the remote task.
     - `place`: where the latest try runs.
-    - `tried_at`: when the latest try began, by the clock of this process.
+    - `ahead`: how many seconds the clock is ahead of ours on the node that asked last to begin.
     - `step`: how many steps were taken to stop it.
     - `lines`: how many lines all tries have logged.
     - `recalled`: the attempt must not begin, and is given back.
@@ -57,7 +57,7 @@ class Flight:
     ref: Any = None
     begun: int = 0
     place: Place = field(default_factory=Place)
-    tried_at: float = 0.0
+    ahead: float = 0.0
     start: Start | None = None
     step: int = 0
     checkpoint: str | None = None
@@ -80,11 +80,12 @@ class Flight:
         """
         if self.start is not None and place.token == self.place.token:
             return self.start
+        self.ahead = place.started_at - now
         own_retries = self.attempt.spec.ray_options.get("max_retries", 0)
         if 0 <= own_retries < self.begun:  # Ray's additional retry: see `remote_options`
             return Start(self.begun, spent=True)
         self.begun += 1
-        self.place, self.tried_at = place, now
+        self.place = place
         if self.begun == 1:
             self.attempt.started_at = now
         passed = now - self.attempt.started_at
@@ -100,16 +101,14 @@ class Flight:
     def on_our_clock(self, outcome: Outcome) -> Outcome:
         """Return the outcome that a try has sent from its node, with times by our clock.
 
-        They are translated by the try's beginning, which is known by both clocks. Outcomes that
-        were made in this process are by our clock already: they must not come here.
+        They are translated by the beginning of its process, which is known by both clocks.
+        Outcomes that were made here are by our clock already: they must not come here.
         """
         begun_at = self.attempt.started_at
         if not self.begun:  # nothing is known by both clocks
             return replace(outcome, started_at=begun_at, finished_at=self.attempt.workplace.now())
-        ahead = self.place.started_at - self.tried_at
-        return replace(
-            outcome, started_at=begun_at, finished_at=max(begun_at, outcome.finished_at - ahead)
-        )
+        finished_at = max(begun_at, outcome.finished_at - self.ahead)
+        return replace(outcome, started_at=begun_at, finished_at=finished_at)
 
     def in_place(self, outcome: Outcome) -> Outcome:
         """Return the outcome: without a beginning if there was none, for a crash with its place."""

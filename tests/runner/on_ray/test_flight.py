@@ -173,6 +173,17 @@ def test_times_are_by_our_clock_whatever_the_node_has(skew: float) -> None:
     assert (outcome.started_at, outcome.finished_at) == (1050.0, 1079.0)
 
 
+@pytest.mark.parametrize("skew", [-HOUR, HOUR])
+def test_what_ray_tried_too_often_ends_by_our_clock_on_another_node(skew: float) -> None:
+    flown = flight(Clock())
+    flown.begin(Place("n1", "w1", started_at=1050.0 + skew, token="one"), 1050.0)
+    assert flown.begin(Place("n2", "w2", started_at=1060.0 - skew, token="two"), 1060.0).spent
+    said = Outcome("t1", 1, OutcomeKind.LOST, started_at=1060.0 - skew, finished_at=1061.0 - skew)
+    outcome = flown.in_place(flown.on_our_clock(said))
+    assert (outcome.started_at, outcome.finished_at) == (1050.0, 1061.0)
+    assert outcome.worker_id == "w1"
+
+
 @pytest.mark.parametrize("skew", [-HOUR, 0.0, HOUR])
 def test_an_attempt_that_did_not_begin_has_our_times(skew: float) -> None:
     clock = Clock()
