@@ -5,6 +5,7 @@ import math
 from typing import Any, Protocol
 
 from raytasks.model.controls import Limit, default_burst
+from raytasks.tracker.token_loans import Borrower, TokenLoans
 
 Key = tuple[str, str | int | None, bool]
 """The key of a keyed limit: namespace, value, and whether the value is a flag (True equals 1)."""
@@ -61,7 +62,7 @@ class Gate:
     - `running`: attempts that run; `ending`: those of them that the tick on its way ends;
       `reserved`: those that it may claim.
     - `tokens`: those of the bucket at the time `at`; nothing begins before `closed_until`. These
-      times are monotonic.
+      times are monotonic. `loans` are the tokens that may come back.
     - `put_off`: tasks that hold up those behind them until they are due, with their due time.
     - `members`: the lanes with this key, where their order matters over all of them.
     """
@@ -73,6 +74,7 @@ class Gate:
         "fades_at",
         "key",
         "limit",
+        "loans",
         "members",
         "parked",
         "put_off",
@@ -89,6 +91,7 @@ class Gate:
         # A bucket that nobody has asked for was empty when the tracker began.
         self.tokens = min(float(limit.burst), max(0.0, now - since) * limit.per_second)
         self.at = now
+        self.loans: TokenLoans | None = None
         self.closed_until = -math.inf
         self.parked: dict[str, list[tuple[float, int, Parked]]] | None = None
         self.put_off: dict[str, float] | None = None
@@ -115,16 +118,32 @@ class Gate:
             self.tokens = min(float(self.limit.burst), self.tokens + more)
             self.at = now
 
-    def take_token(self, now: float) -> None:
-        """Take the token of an attempt whose claim was committed by now: it begins no sooner."""
-        if self.limit.per_second:
-            self.refill(now)
-            self.tokens -= 1.0
+    def take_token(self, now: float, borrower: Borrower | None = None) -> None:
+        """Take the token of an attempt whose claim was committed by now: it begins no sooner.
 
-    def return_token(self) -> None:
-        """Put back the token of an attempt that has not begun."""
-        if self.limit.per_second:
-            self.tokens = min(float(self.limit.burst), self.tokens + 1.0)
+        Only that of a `borrower` can come back.
+        """
+        if not self.limit.per_second:
+            return
+        self.refill(now)
+        if self.loans is None:
+            self.loans = TokenLoans()
+        self.loans.take(borrower, now, self.tokens)
+        self.tokens -= 1.0
+
+    def settle_token(self, now: float, borrower: Borrower, *, begun: bool) -> None:
+        """Forget the loan of an attempt that has ended; put its token back if it has not begun."""
+        if self.loans is None or not self.limit.per_second:
+            return
+        if begun:
+            self.loans.end(borrower)
+            return
+        self.refill(now)
+        self.tokens += self.loans.give_back(borrower, now, self.tokens, self.limit.burst)
+
+    def set_tokens(self, tokens: float) -> None:
+        """Set the tokens, as the bounds have changed: no token comes back any more."""
+        self.tokens, self.loans = tokens, None
 
     def opens_at(self, now: float) -> float:
         """Return when time alone makes room; infinite if an attempt has to end first."""

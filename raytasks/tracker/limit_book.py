@@ -141,7 +141,8 @@ class Limits:
         now = self._began_at = self._monotonic()
         for limit in self.by_name.values():
             for gate in limit.gates.values():
-                gate.tokens, gate.at = 0.0, now
+                gate.set_tokens(0.0)
+                gate.at = now
 
     def _change(self, limit: LimitInForce, bounds: Limit) -> None:
         now = self._monotonic()
@@ -151,14 +152,14 @@ class Limits:
         limit.change(bounds)
         for gate in limit.gates.values():
             gate.at = now
-            gate.tokens = min(gate.tokens, float(limit.burst)) if had_rate else 0.0
+            gate.set_tokens(min(gate.tokens, float(limit.burst)) if had_rate else 0.0)
 
     def recount(self, running: Iterable[Running]) -> None:
         """Count again what runs, and forget what was reserved or put off. Tokens stay."""
         for limit in self.by_name.values():
             for gate in limit.gates.values():
                 gate.running = gate.ending = gate.reserved = 0
-                gate.put_off = gate.members = gate.parked = None
+                gate.put_off = gate.members = gate.parked = gate.loans = None
         self.put_offs.clear()
         for item in running:
             for gate in self.gates_of(item.task_type, item.namespace, item.limit_values):
@@ -230,7 +231,7 @@ class Limits:
         for gate in self.gates_of(running.task_type, running.namespace, running.limit_values):
             gate.running += 1
             if gate.limit.per_second:
-                gate.take_token(self._monotonic())
+                gate.take_token(self._monotonic(), (running.task_id, running.attempt))
 
     def spend(self, gate: Gate, number: int) -> None:
         """Take tokens for claims that may have been committed."""
@@ -241,8 +242,9 @@ class Limits:
         """Count an attempt no more. One that has not begun gives back its tokens."""
         for gate in self.gates_of(running.task_type, running.namespace, running.limit_values):
             gate.running -= 1
-            if not begun:
-                gate.return_token()
+            if gate.limit.per_second:
+                borrower = (running.task_id, running.attempt)
+                gate.settle_token(self._monotonic(), borrower, begun=begun)
             self.left(gate)
 
     def expect_ends(self, ending: Iterable[Running]) -> list[Gate]:

@@ -70,6 +70,7 @@ class Timetable:
         self._reader = reader
         self._account = account
         self._fail = fail
+        self._orders_given: asyncio.Task[None] | None = None
         self._made: dict[float, str] = {}
         """The task that each time has got, also if it was pruned since."""
         self._next_at = 0.0
@@ -96,7 +97,7 @@ class Timetable:
     def begin(self, clients: "Clients") -> None:
         """Begin to change the schedule, in some stories."""
         if self.is_active and self._has_person:
-            clients.begin(self._person(clients))
+            self._orders_given = clients.begin(self._person(clients))
 
     async def _person(self, clients: "Clients") -> None:
         """Pause it as soon as it is there, maybe set its tasks, and let all be as it was before."""
@@ -154,6 +155,8 @@ class Timetable:
         """Pause the schedule, so that all tasks can end, and see that it makes some before."""
         if not self.is_active:
             return
+        if self._orders_given is not None:  # the last one lets it go on
+            await self._orders_given
         for _ in range(2 * _CALM_SECONDS):  # the database may have been away until now
             if self._made:
                 break
