@@ -318,7 +318,7 @@ MUTANTS = (
         "raytasks.tracker.limit_book",
         "            gate.running += 1\n"
         "            if gate.limit.per_second:\n"
-        "                gate.take_token(self._monotonic())\n",
+        "                gate.take_token(self._monotonic(), (running.task_id, running.attempt))\n",
         "            gate.running += 1\n",
     ),
     Mutant(
