@@ -7,7 +7,7 @@ _MOST_PEAKS = 256
 
 
 class TokenLoans:
-    """What each token would be worth if it came back.
+    """The worth of each token that may come back.
 
     Without the attempt that took it, the bucket would have been higher by one, but never higher
     than full: what would have run over is lost. So a token is worth the least room that the bucket
