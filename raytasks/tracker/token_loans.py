@@ -9,9 +9,9 @@ _MOST_PEAKS = 256
 class TokenLoans:
     """The worth of each token that may come back.
 
-    Without the attempt that took it, the bucket would have been higher by one, but never higher
-    than full: what would have run over is lost. So a token is worth the least room that the bucket
-    has had since, and at most one.
+    Without the attempt that took it, the bucket would have been higher by one, but never more than
+    full: what runs over is lost. So a token is worth the least room that the bucket has had since,
+    and at most one.
 
     `_peaks` are the levels just before a token was taken, in the order of time. Each is lower than
     the one before it: of the others none can be the highest since any moment.
