@@ -56,13 +56,17 @@ class Service:
             time.sleep(_POLL_SECONDS)
         return time.monotonic()
 
-    def submit(self, tasks: int, task_type: str = NOOP, **options: Any) -> list[str]:
+    def submit(
+        self, tasks: int, task_type: str = NOOP, *, namespace: str = "default", **options: Any
+    ) -> list[str]:
         """Submit tasks in batches, and return their ids."""
+        place = {"namespace": namespace}
         ids: list[str] = []
         while len(ids) < tasks:
             size = min(_MAX_IN_BATCH, tasks - len(ids))
-            body = {"tasks": [{"task_type": task_type, "payload": {}, **options}] * size}
-            answer = self.http.post("/tasks/batch", json=body).raise_for_status()
+            task = {"task_type": task_type, "payload": {}, **options}
+            body = {"tasks": [task] * size}
+            answer = self.http.post("/tasks/batch", params=place, json=body).raise_for_status()
             ids += [task["task_id"] for task in answer.json()["tasks"]]
         return ids
 
