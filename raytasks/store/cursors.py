@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from raytasks.store.compiled import CompiledQuery, Row, RowStatement, arrays
-from raytasks.store.refusals import READ_ONLY_STATE
+from raytasks.store.refusals import takes_no_writes
 
 Check = Callable[[int], None]
 """The check of the number of rows that a statement has changed: raises if it is wrong."""
@@ -212,14 +212,6 @@ class PostgresDirect:
             result = cursor.pgresult
             if result is not None and result.status in _DONE:
                 check(cursor.rowcount)
-
-
-def takes_no_writes(error: Exception) -> bool:
-    """Return whether a server has refused a write as it takes none.
-
-    Its session may go on refusing when others can write, so it counts as lost.
-    """
-    return getattr(error, "sqlstate", None) == READ_ONLY_STATE
 
 
 def direct(connection: Connection) -> Direct:

@@ -110,9 +110,8 @@ class Database:
 
     def tables(self) -> "TablesUpgrade":
         """Return the upgrade of this database."""
-        from raytasks.store.tables_upgrade import (
-            TablesUpgrade,
-        )  # Alembic: who only reads needs none
+        # It imports Alembic, which who only reads does without.
+        from raytasks.store.tables_upgrade import TablesUpgrade
 
         online = None if self.is_sqlite else self._reader
         return TablesUpgrade(self.reading, self.writing, online, self.schema)

@@ -13,8 +13,9 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
 
 from raytasks.model.lines import one_line
-from raytasks.store.cursors import driver_errors, takes_no_writes
+from raytasks.store.cursors import driver_errors
 from raytasks.store.database_url import parse_url, schema_of
+from raytasks.store.refusals import takes_no_writes
 
 log = logging.getLogger(__name__)
 

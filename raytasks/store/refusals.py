@@ -16,13 +16,21 @@ _COMMANDS_FAULT = ("22", "23", "54")
 """SQLSTATE classes: data exception, broken constraint, program limit exceeded."""
 
 
-READ_ONLY_STATE = "25006"
+_READ_ONLY_STATE = "25006"
 """The SQLSTATE of a write that a server refuses, as it takes none."""
 
 NO_WRITES = (
     "the server takes no writes: it is a standby, or default_transaction_read_only is on; name the "
     "server that does in DATABASE_URL, or all of them with target_session_attrs=read-write"
 )
+
+
+def takes_no_writes(error: BaseException | None) -> bool:
+    """Return whether a server has refused a write as it takes none.
+
+    Its session may go on refusing when others can write, so it counts as lost.
+    """
+    return getattr(error, "sqlstate", None) == _READ_ONLY_STATE
 
 
 def blames_command(error: DBAPIError) -> bool:
@@ -46,7 +54,7 @@ def unavailable(error: DBAPIError) -> StoreUnavailable:
     """Return the `StoreUnavailable` for an error that is no command's fault, with its name."""
     said = getattr(getattr(error.orig, "diag", None), "message_primary", None)
     text = said or one_line(error.orig or error)  # without the statement, which PostgreSQL adds
-    if getattr(error.orig, "sqlstate", None) == READ_ONLY_STATE:
+    if takes_no_writes(error.orig):
         text = f"{text}: {NO_WRITES}"
     elif not isinstance(error, OperationalError | InterfaceError):  # those are the usual ones
         text = f"{type(error.orig or error).__name__}: {text}"
