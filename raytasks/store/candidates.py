@@ -1,9 +1,9 @@
 """The tasks that may be claimed next: the first ready ones of some lanes, by rank.
 
-PostgreSQL is asked for all lanes in one statement, SQLite in one small statement for each.
+PostgreSQL is asked for all lanes in one statement, SQLite for some that are to give as many.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -13,6 +13,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Double,
+    FromClause,
     Integer,
     Select,
     Text,
@@ -21,8 +22,10 @@ from sqlalchemy import (
     cast,
     column,
     func,
+    literal_column,
     select,
     true,
+    values,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import TypeEngine
@@ -34,6 +37,9 @@ from raytasks.store.schema import READY, tasks
 
 MAX_CLAIMS = 10_000
 """Maximum number of tasks that one tick claims."""
+
+_SIZES = (1, 8, 64)
+"""Numbers of lanes for which SQLite has a statement; the last one is the maximum."""
 
 _READ_BYTES = 16 * 1024 * 1024
 
@@ -112,20 +118,12 @@ def read_candidates(direct: Direct, asks: Sequence[LaneAsk], *, postgres: bool) 
     asks = limited(asks)
     short = _READ_BYTES // sum(ask.limit for ask in asks)
     if postgres:
-        values = dict(zip((f"p_{name}" for name in _ASKED), arrays(asks), strict=True))
-        rows = direct.read(_of_all_lanes(), {**values, "p_short": short})
+        given = dict(zip((f"p_{name}" for name in _ASKED), arrays(asks), strict=True))
+        rows = direct.read(_of_all_lanes(), {**given, "p_short": short})
     else:
-        bound = (
-            {
-                "p_task_type": ask.task_type,
-                "p_lane": ask.lane,
-                "p_floor": ask.floor,
-                "p_most": ask.limit,
-                "p_short": short,
-            }
-            for ask in asks
-        )
-        rows = direct.read_each(_of_a_lane(), bound)
+        rows = []
+        for query, bound in _small_questions(asks, short):
+            rows += direct.read(query, bound)
     found = [Candidate(*row) for row in rows]
     if len(asks) > 1:
         found.sort(key=lambda row: (row.rank, row.task_id))
@@ -160,11 +158,51 @@ def limited(asks: Sequence[LaneAsk]) -> Sequence[LaneAsk]:
     ]
 
 
+def _small_questions(
+    asks: Sequence[LaneAsk], short: int
+) -> Iterator[tuple[CompiledQuery, dict[str, Any]]]:
+    """Yield the queries of SQLite for the first tasks of some lanes, with their values."""
+    by_limit: dict[int, list[LaneAsk]] = {}
+    for ask in asks:
+        by_limit.setdefault(ask.limit, []).append(ask)
+    for most, alike in by_limit.items():
+        for begin in range(0, len(alike), _SIZES[-1]):
+            some = alike[begin : begin + _SIZES[-1]]
+            size = next(size for size in _SIZES if size >= len(some))
+            bound: dict[str, Any] = {"p_most": most, "p_short": short}
+            for number, (task_type, lane, floor, _) in enumerate(some):
+                bound[f"p_task_type_{number}"] = task_type
+                bound[f"p_lane_{number}"] = lane
+                bound[f"p_floor_{number}"] = floor
+            yield _of_some_lanes(size), bound
+
+
 @cache
-def _of_a_lane() -> CompiledQuery:
-    """Return the query of SQLite for the first tasks of one lane."""
-    asked = {name: bindparam(f"p_{name}", type_=of) for name, of in _ASKED.items()}
-    return CompiledQuery(_first(asked, postgres=False), sqlite_dialect())
+def _of_some_lanes(number: int) -> CompiledQuery:
+    """Return the query of SQLite for the first tasks of so many lanes, equally many of each.
+
+    A lane that is not given is not found. SQLite cannot join what has a limit for each row, so the
+    rows are found by their numbers, which the index has as well.
+    """
+    names = [name for name in _ASKED if name != "most"]
+    given = [
+        {name: bindparam(f"p_{name}_{place}", None, type_=_ASKED[name]) for name in names}
+        for place in range(number)
+    ]
+    most = bindparam("p_most", type_=_ASKED["most"])
+    if number == 1:
+        return CompiledQuery(_first({**given[0], "most": most}, postgres=False), sqlite_dialect())
+    asked = (
+        values(*[column(name, _ASKED[name]) for name in names])
+        .data([tuple(lane.values()) for lane in given])
+        .cte("asked")
+    )
+    first = tasks.alias("first")
+    rows = _limited(select(literal_column("first.rowid")), first, {**dict(asked.c), "most": most})
+    found = select(*_columns(postgres=False)).select_from(asked.join(tasks, true()))
+    return CompiledQuery(
+        found.where(literal_column("tasks.rowid").in_(rows.correlate(asked))), sqlite_dialect()
+    )
 
 
 @cache
@@ -181,15 +219,18 @@ def _of_all_lanes() -> CompiledQuery:
 
 
 def _first(asked: dict[str, Any], *, postgres: bool) -> Select[Any]:
+    return _limited(select(*_columns(postgres=postgres)), tasks, asked)
+
+
+def _limited(found: Select[Any], of: FromClause, asked: dict[str, Any]) -> Select[Any]:
     return (
-        select(*_columns(postgres=postgres))
-        .where(
+        found.where(
             READY,
-            tasks.c.task_type == asked["task_type"],
-            tasks.c.lane == asked["lane"],
-            tasks.c.rank >= asked["floor"],
+            of.c.task_type == asked["task_type"],
+            of.c.lane == asked["lane"],
+            of.c.rank >= asked["floor"],
         )
-        .order_by(tasks.c.rank, tasks.c.task_id)
+        .order_by(of.c.rank, of.c.task_id)
         .limit(asked["most"])
     )
 

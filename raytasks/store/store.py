@@ -369,15 +369,6 @@ class Store:
             act = NewAudit(by, ActionName.DEPLOY, target=str(row.number), details=told)
             return act_rows.write_audit(connection, [act], now)
 
-    def forget_audit(self, epoch: int, before: float, limit: int, now: float) -> int:
-        """Delete the oldest acts of the audit from before a time; return how many.
-
-        Raises `Superseded`.
-        """
-        with self.transaction(now=now) as transaction:
-            transaction.renew(epoch)
-            return act_rows.forget(transaction.connection, before, limit)
-
     def versions(self, limit: int) -> list[versions.VersionRow]:
         """Return the newest versions of the handlers, the newest first."""
         with self._database.reading() as connection:

@@ -229,7 +229,8 @@ class ClaimBook:
                 limits.put_offs.add(running.task_id, item.run_at, gates)
             if outcome.closes is not None:
                 limits.close(running, outcome.closes, outcome.delay_seconds)
-            limits.ended(running, begun=self._has_begun(running, outcome))
+            matters = running.task_type in limits.rated_types or bool(self._fleet.unsure)
+            limits.ended(running, begun=not matters or self._has_begun(running, outcome))
 
     def _has_begun(self, running: Running, outcome: Outcome) -> bool:
         """Return whether an ended attempt may have begun."""

@@ -38,6 +38,7 @@ class Limits:
         self._of_type: dict[str, TypeLimits] = {}
         self._declared: dict[str, Sequence[Limit]] = {}
         self._keyed_names: dict[str, frozenset[str]] = {}
+        self._held: dict[str, Sequence[Gate]] = {}  # by task, of what runs and is counted
         self.rated_types: frozenset[str] = frozenset()
         self.ordered_types: frozenset[str] = frozenset()
         self.by_name: dict[str, LimitInForce] = {}
@@ -161,8 +162,9 @@ class Limits:
                 gate.running = gate.ending = gate.reserved = 0
                 gate.put_off = gate.members = gate.parked = gate.loans = None
         self.put_offs.clear()
+        self._held.clear()
         for item in running:
-            for gate in self.gates_of(item.task_type, item.namespace, item.limit_values):
+            for gate in self._hold(item):
                 gate.running += 1
 
     # Gates
@@ -228,10 +230,17 @@ class Limits:
 
     def begun(self, running: Running) -> None:
         """Count an attempt that was claimed, and take its tokens."""
-        for gate in self.gates_of(running.task_type, running.namespace, running.limit_values):
+        for gate in self._hold(running):
             gate.running += 1
             if gate.limit.per_second:
                 gate.take_token(self._monotonic(), (running.task_id, running.attempt))
+
+    def _hold(self, running: Running) -> Sequence[Gate]:
+        """Return the gates of an attempt that is counted from now on."""
+        gates = self.gates_of(running.task_type, running.namespace, running.limit_values)
+        if gates:
+            self._held[running.task_id] = gates
+        return gates
 
     def spend(self, gate: Gate, number: int) -> None:
         """Take tokens for claims that may have been committed."""
@@ -240,7 +249,7 @@ class Limits:
 
     def ended(self, running: Running, *, begun: bool = True) -> None:
         """Count an attempt no more. One that has not begun gives back its tokens."""
-        for gate in self.gates_of(running.task_type, running.namespace, running.limit_values):
+        for gate in self._held.pop(running.task_id, ()):
             gate.running -= 1
             if gate.limit.per_second:
                 borrower = (running.task_id, running.attempt)
@@ -252,12 +261,8 @@ class Limits:
 
         Returns their gates, for `forget_ends`.
         """
-        gates = [
-            gate
-            for item in ending
-            if item.task_type in self._of_type
-            for gate in self.gates_of(item.task_type, item.namespace, item.limit_values)
-        ]
+        held = self._held
+        gates = [gate for item in ending for gate in held.get(item.task_id, ())]
         for gate in gates:
             gate.ending += 1
         for gate in gates:

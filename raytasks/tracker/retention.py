@@ -5,15 +5,18 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from raytasks.model.tasks import StoreUnavailable
-from raytasks.store import files, place_rows
+from raytasks.store import act_rows, files, place_rows
 from raytasks.store.files import FileKey
-from raytasks.store.transaction import Superseded
+from raytasks.store.transaction import Superseded, Transaction
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.pruning_pace import PruningPace
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 BATCH = 500
 """Number of tasks pruned in the first step, and of tasks whose files are removed together."""
@@ -105,25 +108,21 @@ class Retention:
 
     async def prune_audit(self) -> int:
         """Delete a batch of acts that the audit has kept long enough; return how many."""
-        ticker, now = self._tracker.ticker, self._clock()
-        epoch, before = ticker.epoch, now - AUDIT_DAYS * 86_400
-        return await ticker.access.write(
-            lambda: ticker.store.forget_audit(epoch, before, BATCH, now)
+        now = self._clock()
+        before = now - AUDIT_DAYS * 86_400
+        return await self._write(
+            now, lambda writes: act_rows.forget(writes.connection, before, BATCH)
         )
 
     async def prune_places(self) -> int:
         """Delete a batch of the places that no kept attempt can have used; return how many."""
         if self._seconds is None:
             return 0
-        ticker, now = self._tracker.ticker, self._clock()
-        epoch, before = ticker.epoch, now - self._seconds
-
-        def forget() -> int:
-            with ticker.store.transaction(now=now) as transaction:
-                transaction.renew(epoch)
-                return place_rows.forget(transaction.connection, before, BATCH)
-
-        return await ticker.access.write(forget)
+        now = self._clock()
+        before = now - self._seconds
+        return await self._write(
+            now, lambda writes: place_rows.forget(writes.connection, before, BATCH)
+        )
 
     async def remove_due(self) -> int:
         """Remove a batch of files that were given up; return how many were tried.
@@ -136,15 +135,24 @@ class Retention:
             return 0
         removed = await asyncio.to_thread(self._remove_all, keys)
         failed = [key for key in keys if key not in removed]
-        epoch, retry_at = ticker.epoch, now + RETRY_SECONDS
+        retry_at = now + RETRY_SECONDS
+        await self._write(
+            now,
+            lambda writes: files.done(writes.connection, list(removed), failed, retry_at),
+        )
+        return len(keys)
 
-        def note() -> None:
+    async def _write(self, now: float, do: Callable[[Transaction], T]) -> T:
+        """Return what `do` returns, in a transaction of this tracker's reign."""
+        ticker = self._tracker.ticker
+        epoch = ticker.epoch
+
+        def write() -> T:
             with ticker.store.transaction(now=now) as transaction:
                 transaction.renew(epoch)
-                files.done(transaction.connection, list(removed), failed, retry_at)
+                return do(transaction)
 
-        await ticker.access.write(note)
-        return len(keys)
+        return await ticker.access.write(write)
 
     def _remove_all(self, keys: Sequence[FileKey]) -> set[FileKey]:
         """Remove files, and return the keys of the removed ones."""

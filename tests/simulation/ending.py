@@ -46,6 +46,7 @@ class Ending:
         await self.world.pauses.end()
         await self.world.clients.begin(self.world.timetable.end(self.world.clients))
         await self._until_all_has_ended()
+        await self.world.pauses.end(0.0)  # a person may have paused something again meanwhile
         for job in self._clients:
             if not job.cancelled() and (error := job.exception()) is not None:
                 self.world.fail(f"a client met {error!r}")

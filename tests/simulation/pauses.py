@@ -118,10 +118,10 @@ class Pauses:
         self._told.pop(key, None)
         self._ended.add(key)
 
-    async def end(self) -> None:
-        """End all pauses, but those that end by themselves soon."""
+    async def end(self, but: float = _SOON_SECONDS) -> None:
+        """End all pauses, but those that end by themselves within so many seconds."""
         world = self._world
-        soon = world.wall_of_tracker() + _SOON_SECONDS
+        soon = world.wall_of_tracker() + but
         for key in sorted(self._asked):
             told = self._told.get(key)
             if told is None or told.steps != self._steps or told.until > soon:

@@ -63,12 +63,15 @@ def simulate(
     files = Files()
     gc.collect()
     gc.freeze()
+    usual = gc.get_threshold()
+    gc.set_threshold(200_000, 100, 100)  # of what a schedule leaves, little is in cycles
     try:
         for seed in seeds:
             summary.add(World(files, seed, without=without, traced=traced).run())
             if stop and summary.broken:
                 break
     finally:
+        gc.set_threshold(*usual)
         gc.unfreeze()
         files.remove()
     return summary

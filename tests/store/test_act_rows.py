@@ -185,8 +185,9 @@ def test_acts_are_pruned_with_their_task_and_the_audit_by_its_age(tracking: Trac
         act = NewAudit("anna", ActionName.PAUSE)
         act_rows.write_audit(transaction.connection, [act] * 3, NOW + 20)
         transaction.finish()
-    assert store.forget_audit(tracking.epoch, NOW + 20, 500, NOW) == 1
-    assert store.forget_audit(tracking.epoch, NOW + 21, 2, NOW) == 2
+    for before, limit, forgotten in ((NOW + 20, 500, 1), (NOW + 21, 2, 2)):
+        with store.transaction(now=NOW) as transaction:
+            assert act_rows.forget(transaction.connection, before, limit) == forgotten
     assert len(audit(tracking)) == 1
 
 

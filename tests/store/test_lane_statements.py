@@ -1,5 +1,6 @@
 """Claims by lane, on both databases: which tasks a question finds, and which lanes there are."""
 
+import math
 from typing import Any
 
 import pytest
@@ -47,6 +48,22 @@ def test_a_lane_is_read_from_its_floor_on(tracking: Tracking) -> None:
         lane = submit(tracking, number, 1, run_at=NOW - 10 + number)
     assert found(tracking, lane_ask(2, lane=lane, floor=NOW - 8)) == ids([2, 3])
     assert found(tracking, lane_ask(9, lane=lane, floor=NOW)) == []
+
+
+@pytest.mark.parametrize("number", [2, 9, 70])
+def test_many_lanes_give_what_each_of_them_would_give(tracking: Tracking, number: int) -> None:
+    asks = []
+    for place in range(number):
+        for task in range(1 + place % 4):
+            at = NOW - (place * 37 + task * 11) % 50
+            lane = submit(tracking, 10 * place + task, place, run_at=at)
+        floor = NOW - 25 if place % 3 else -math.inf
+        asks.append(lane_ask(1 + place % 3, lane=lane, floor=floor))
+    with tracking.store.transaction(now=NOW) as transaction:
+        together = transaction.candidates(asks)
+        alone = [row for ask in asks for row in transaction.candidates([ask])]
+    assert together == sorted(alone, key=lambda row: (row.rank, row.task_id))
+    assert len(together) >= number / 2
 
 
 def test_the_lane_and_its_values_come_with_a_task(tracking: Tracking) -> None:

@@ -22,10 +22,13 @@ from tests.making import (
     bulk_filter,
     capacity_request,
     ids,
+    lane_ask,
     new_task,
     task_id,
     task_query,
 )
+
+FIRST = "SEARCH first USING INDEX ix_tasks_ready (task_type=? AND lane=? AND rank>?)"
 
 
 @pytest.fixture
@@ -105,9 +108,20 @@ def test_a_claim_reads_just_the_first_of_the_claim_index(tracking: Tracking) -> 
     plan = tracking.plan(requests)  # it looks at all tasks, which a tracker does not
     with plans(tracking.store) as steps:
         assert len(tracking.tick(requests=requests, plan=plan).claimed) == 4
-    first = "SEARCH tasks USING INDEX ix_tasks_ready (task_type=? AND lane=? AND rank>?)"
-    assert steps.count(first) == 2
+    assert steps.count(FIRST) == 1  # one question for both lanes
     assert scans(steps) == []
+
+
+@pytest.mark.parametrize("lanes", [2, 9, 70])
+def test_a_claim_of_many_lanes_does_so_for_each(tracking: Tracking, lanes: int) -> None:
+    asks = [lane_ask(2, lane=f"lane {number}") for number in range(lanes)]
+    with plans(tracking.store) as steps, tracking.store.transaction(now=NOW) as transaction:
+        assert transaction.candidates([*asks, lane_ask(2)]) != []
+    assert {step for step in steps if step.startswith("S") and "CONSTANT" not in step} == {
+        "SCAN asked",
+        "SEARCH tasks USING INTEGER PRIMARY KEY (rowid=?)",
+        FIRST,
+    }
 
 
 def test_the_oldest_due_tasks_are_the_first_of_the_claim_index(tracking: Tracking) -> None:
