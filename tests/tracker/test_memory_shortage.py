@@ -107,7 +107,8 @@ async def test_what_waits_for_more_memory_is_told_so(
     await let_run()
     codes = []
     for number in (1, 2):
-        [reason] = await tracker.read(WaitingFor(task_id(number), "short", NOW)) or ()
-        codes.append(reason["code"])
+        found = await tracker.read(WaitingFor(task_id(number), "short", NOW))
+        assert found is not None
+        codes += [reason["code"] for reason in found]
     assert codes == ["no_resources", "never_fits"]
     await runner.hang_up()
