@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable, Mapping
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from raytasks.model.states import OutcomeKind
+from raytasks.store.place_rows import ATTEMPTS, attempt_places
 from raytasks.store.schema import attempts
 
 _SHORT = (
-    select(attempts.c.task_id, attempts.c.node_id)
+    select(attempts.c.task_id, func.coalesce(attempts.c.node_id, attempt_places.c.node_id))
+    .select_from(ATTEMPTS)
     .where(
         attempts.c.task_id.in_(bindparam("task_ids", expanding=True)),
         attempts.c.outcome == OutcomeKind.OUT_OF_MEMORY.value,
