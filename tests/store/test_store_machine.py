@@ -558,7 +558,10 @@ class StoreMachine(RuleBasedStateMachine):
         }  # fmt: skip
         ends = []
         for item, kind in pairs:
-            place = {"node_id": f"n{item.attempt}", "worker_id": None if retryable else "w"}
+            place: dict[str, Any] = {
+                "node_id": f"n{item.attempt}",
+                "worker_id": None if retryable else "w",
+            }
             ends.append((item, outcome(item, kind, **more, **place)))
         self.tracking.tick(outcomes=ends)
         for task, (item, kind) in zip(chosen, pairs, strict=True):

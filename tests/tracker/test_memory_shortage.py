@@ -1,6 +1,7 @@
 """Attempts are told where earlier ones of their task ran out of memory, if their handler asks."""
 
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event
@@ -53,7 +54,9 @@ async def end(
 ) -> Claim:
     """End an attempt, and return the next one."""
     # A lost attempt has no id of Ray's task, so its place is stored apart.
-    place = {} if node_id is None else {"node_id": node_id, "worker_id": "w1", "pid": 1}
+    place: dict[str, Any] = {}
+    if node_id is not None:
+        place = {"node_id": node_id, "worker_id": "w1", "pid": 1}
     [again] = await runner.claim([outcome(claim, kind, **place)])
     return again
 
