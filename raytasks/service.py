@@ -23,6 +23,7 @@ from raytasks.api.on_ray.deployment import (
     present_version,
 )
 from raytasks.cluster.tracker_calls import (
+    NoServiceHere,
     ServiceError,
     check_version,
     tracker_here,
@@ -232,7 +233,9 @@ def stop_service(grace_seconds: float) -> int | None:
     serve.shutdown()
     try:
         return _stop_tracker(tracker_here(), grace_seconds)
-    except (RayError, ServiceError):
+    except NoServiceHere:  # somebody has stopped it
+        return 0
+    except RayError:
         return None
 
 

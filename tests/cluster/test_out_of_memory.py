@@ -9,7 +9,7 @@ from tests.cluster.conftest import Service, Services, start_service
 from tests.cluster.joined_node import joined_node
 from tests.memory_handlers import MEMORY
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 _ROOM = 6 * 2**30  # bytes: what the service itself takes, and some more
 

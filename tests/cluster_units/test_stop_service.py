@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from ray.exceptions import GetTimeoutError
 
+from raytasks.cluster.tracker_calls import NoServiceHere
+
 with warnings.catch_warnings():
     # Ray Serve's own, when it is imported.
     warnings.filterwarnings("ignore", "Using extra keyword arguments on `Field`")
@@ -80,6 +82,16 @@ def test_a_tracker_without_a_node_is_not_waited_for(cluster: Cluster) -> None:
     assert service.stop_service(GRACE) is None
     assert cluster.now < 30
     assert cluster.killed == ["tracker", "runner"]
+
+
+def test_a_service_that_somebody_else_has_stopped(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none() -> None:
+        raise NoServiceHere("none")
+
+    monkeypatch.setattr(service, "tracker_here", none)
+    assert service.stop_service(GRACE) == 0
 
 
 def test_a_tracker_that_hangs_is_waited_for_and_stays(cluster: Cluster) -> None:
