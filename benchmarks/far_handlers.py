@@ -15,6 +15,7 @@ def near(payload: dict[str, Any]) -> None:
     """Do nothing, in a runner on the tracker's node."""
 
 
-@handler(FAR, pool=Pool("far", runners=(1, 1), ray_options={"label_selector": {LABEL: ELSEWHERE}}))
+# Its first task makes the runner, when the other node is there.
+@handler(FAR, pool=Pool("far", runners=(0, 1), ray_options={"label_selector": {LABEL: ELSEWHERE}}))
 def far(payload: dict[str, Any]) -> None:
     """Do nothing, in a runner on the other node."""

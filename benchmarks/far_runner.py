@@ -39,6 +39,7 @@ def measure(service: Service, other: Program, tasks: int, alone: int, pairs: int
     """
     found: dict[str, list[float]] = {}
     for kind, task_type in KINDS.items():
+        _alone(service, task_type, 1)
         _wait_for_runner(service, kind)
         _drained(service, other, kind, tasks)  # the first one warms up
         _alone(service, task_type, 20)
@@ -144,7 +145,12 @@ def main() -> None:
     asked = parser.parse_args()
     with (
         tempfile.TemporaryDirectory() as folder,
-        running_service(Path(folder), num_cpus=2, modules="benchmarks.far_handlers") as service,
+        running_service(
+            Path(folder),
+            num_cpus=2,
+            modules="benchmarks.far_handlers",
+            environment={"RUNNER_IDLE_SECONDS": "3600"},
+        ) as service,
         _other_node(service) as other,
     ):
         print(json.dumps(measure(service, other, asked.tasks, asked.alone, asked.pairs), indent=2))
