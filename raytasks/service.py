@@ -10,7 +10,7 @@ import click
 import httpx
 import ray
 from ray import serve
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 from ray.serve._private.constants import SERVE_NAMESPACE
 from ray.serve.config import HTTPOptions
 from ray.serve.exceptions import RayServeException
@@ -23,19 +23,25 @@ from raytasks.api.on_ray.deployment import (
     present_version,
 )
 from raytasks.cluster.tracker_calls import (
+    NoServiceHere,
     ServiceError,
     check_version,
     tracker_here,
 )
 from raytasks.model.lines import one_line
 from raytasks.pools.handlers_version import HandlersVersion
+from raytasks.pools.roster import runners_present
 from raytasks.pools.versions import DeployAnswer
 from raytasks.protocol.person import person_here
+from raytasks.runner.on_ray.ray_internals import is_away
 from raytasks.settings import Settings
 from raytasks.tracker.on_ray.creation import get_or_create_tracker
 
 _READY_SECONDS = 90.0
 _POLL_SECONDS = 0.1
+_STOP_SECONDS = 30.0  # for the tracker's stop, beside the grace of what runs
+_LOOK_SECONDS = 1.0
+_AWAY_SECONDS = 20.0  # a tracker that another node can have is back before that
 
 
 @dataclass(frozen=True)
@@ -217,20 +223,23 @@ def _app_name() -> str:
     return ours[0] if len(ours) == 1 else APP_NAME
 
 
-def stop_service(grace_seconds: float) -> int:
+def stop_service(grace_seconds: float) -> int | None:
     """Stop the API and its ingress, then the runners, then the tracker.
 
     Running attempts get `grace_seconds` to end. The others are released, uncharged, and run again
-    when the service is up again. Returns how many were released.
+    when the service is up again. Returns how many were released; None if no tracker answered. Then
+    the next one finds in SQL what ran.
     """
     serve.shutdown()
     try:
         return _stop_tracker(tracker_here(), grace_seconds)
-    except (RayError, ServiceError):
+    except NoServiceHere:  # somebody has stopped it
         return 0
+    except RayError:
+        return None
 
 
-def leave_cluster(grace_seconds: float) -> int:
+def leave_cluster(grace_seconds: float) -> int | None:
     """Stop the service in this cluster like `stop_service`, and nothing else of Serve.
 
     Raises `ServiceError` if none runs here.
@@ -241,14 +250,36 @@ def leave_cluster(grace_seconds: float) -> int:
     return _stop_tracker(tracker, grace_seconds)
 
 
-def _stop_tracker(tracker: Any, grace_seconds: float) -> int:
+def _stop_tracker(tracker: Any, grace_seconds: float) -> int | None:
     try:
         call = tracker.stop.remote(grace_seconds, person_here())
     except TypeError:  # a tracker of an earlier version does not ask who
         call = tracker.stop.remote(grace_seconds)
-    released: int = ray.get(call, timeout=grace_seconds + 30)
+    if not _is_answered(call, tracker, grace_seconds + _STOP_SECONDS):
+        ray.kill(tracker, no_restart=True)
+        for runner in runners_present()[0].values():  # nobody else would end them
+            ray.kill(runner, no_restart=True)
+        return None
+    released: int = ray.get(call)
     ray.kill(tracker, no_restart=True)
     return released
+
+
+def _is_answered(call: Any, tracker: Any, seconds: float) -> bool:
+    """Wait for the answer to a call. False: the tracker has had no process for `_AWAY_SECONDS`.
+
+    Such a tracker waits for a node that can have it. Raises `GetTimeoutError` after `seconds`.
+    """
+    began = seen = time.monotonic()
+    while not ray.wait([call], timeout=_LOOK_SECONDS)[0]:
+        now = time.monotonic()
+        if not is_away(tracker._actor_id):
+            seen = now
+        if now - seen > _AWAY_SECONDS:
+            return False
+        if now - began > seconds:
+            raise GetTimeoutError(f"the tracker has not stopped within {seconds:g} seconds")
+    return True
 
 
 def _answers(endpoint: Endpoint) -> bool:

@@ -44,12 +44,12 @@ def runners(at: AtService) -> None:
 def nodes(at: AtService) -> None:
     """Show the nodes of the cluster, what is free there, and how many are being added."""
     with at.connect() as client:
-        found, coming = client.nodes(), client.nodes_coming()
+        found = client.cluster()
     if at.as_json:
-        typer.echo(tables.pretty_json({"nodes": found, "nodes_coming": coming}))
+        typer.echo(tables.pretty_json(found))
         return
-    tables.console.print(nodes_table(found))
-    if coming:
+    tables.console.print(nodes_table(found["nodes"]))
+    if coming := found["nodes_coming"]:
         types = ", ".join(f"{number} of type {name}" for name, number in sorted(coming.items()))
         tables.console.print(Text(tables.plain(f"Ray's autoscaler is adding nodes: {types}")))
 

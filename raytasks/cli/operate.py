@@ -14,6 +14,12 @@ Address = Annotated[
     typer.Option(help="The Ray cluster (HOST:PORT). Default: RAY_ADDRESS, or the one here."),
 ]
 
+NO_TRACKER = (
+    "no tracker answered, so nothing was given back; what still ran is lost, and runs again at the "
+    "next start"
+)
+"""The words of a service that stops without its tracker."""
+
 
 def deploy(address: Address = None) -> None:
     """Deploy the present handlers to a running cluster.
@@ -57,7 +63,8 @@ def stop(
     settings = connect(address)
     grace = settings.stop_grace_seconds if seconds is None else seconds
     released = service.leave_cluster(grace)
-    typer.echo(f"the service has left the cluster; {released} attempts were given back")
+    given_back = NO_TRACKER if released is None else f"{released} attempts were given back"
+    typer.echo(f"the service has left the cluster; {given_back}")
 
 
 def warnings(answer: "DeployAnswer") -> Iterator[str]:

@@ -194,7 +194,7 @@ def _serve(
         wait_for_signal(stopping, head)
     finally:
         if ours and _is_there(head):
-            note.given_back(_stop_service(version.settings.stop_grace_seconds))
+            note.given_back(_stop_service(version.settings.stop_grace_seconds) or 0)
         log.stop()
 
 
@@ -222,12 +222,14 @@ def _tell_what_is_lacking(host: str) -> None:
     console.print("to mend it: eval \"$(raytasks env)\" before 'ray start', on each machine")
 
 
-def _stop_service(grace: float) -> int:
+def _stop_service(grace: float) -> int | None:
     from raytasks import service
 
     with step(f"Stopping the service (running tasks have {grace:g} seconds)"):
         released = service.stop_service(grace)
-    if released:
+    if released is None:
+        console.print(operate.NO_TRACKER, soft_wrap=True)
+    elif released:
         console.print(f"{released} running tasks were given back; they run at the next start")
     return released
 

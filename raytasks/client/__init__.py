@@ -43,6 +43,7 @@ from raytasks.client.event_stream import (
     TaskEvent,
 )
 from raytasks.client.inspection_documents import (
+    ClusterDocument,
     NodeDocument,
     PoolDocument,
     RunnerDocument,
@@ -65,6 +66,7 @@ __all__ = [
     "BulkOperation",
     "Call",
     "Client",
+    "ClusterDocument",
     "Conflict",
     "EndEvent",
     "FeedEvent",

@@ -36,6 +36,7 @@ from raytasks.client.documents import (
 from raytasks.client.inspection_documents import (
     AuditPageDocument,
     AuditPageQuery,
+    ClusterDocument,
     ErrorsDocument,
     MeDocument,
     NamespaceDocument,
@@ -283,10 +284,11 @@ class Api:
         """Get the nodes of the cluster, with their resources."""
         return self._part(Call("GET", "/nodes"), "nodes")
 
-    def nodes_coming(self) -> Steps[dict[str, int]]:
-        """Get how many nodes Ray's autoscaler is adding, by type. Services before 0.6: none."""
-        document: dict[str, Any] = yield from self._ask(Call("GET", "/nodes"))
-        return dict(document.get("nodes_coming", {}))
+    def cluster(self) -> Steps[ClusterDocument]:
+        """Get the nodes of the cluster, and how many are being added. Services before 0.6: none."""
+        document: ClusterDocument = yield from self._ask(Call("GET", "/nodes"))
+        document.setdefault("nodes_coming", {})
+        return document
 
     def versions(self) -> Steps[list[VersionDocument]]:
         """Get the newest versions of the handlers, with the results of their trials."""

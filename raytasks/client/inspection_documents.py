@@ -105,6 +105,16 @@ class NodeDocument(TypedDict):
     runners: list[str]
 
 
+class ClusterDocument(TypedDict):
+    """The nodes of the cluster.
+
+    In `nodes_coming` is how many Ray's autoscaler is adding, by the names of their types.
+    """
+
+    nodes: list[NodeDocument]
+    nodes_coming: dict[str, int]
+
+
 class VersionChanges(TypedDict):
     """The task types by which a version differs from the one before that had passed, `since`."""
 

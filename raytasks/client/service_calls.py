@@ -10,6 +10,7 @@ from raytasks.client.inspection_documents import (
     AuditFilters,
     AuditPageDocument,
     AuditPageQuery,
+    ClusterDocument,
     ErrorsDocument,
     MeDocument,
     NamespaceDocument,
@@ -103,9 +104,9 @@ class Inspection:
         """Return the nodes of the cluster, with their resources."""
         return self._run(self._api.nodes())
 
-    def nodes_coming(self) -> dict[str, int]:
-        """Return how many nodes Ray's autoscaler is adding, by the names of their types."""
-        return self._run(self._api.nodes_coming())
+    def cluster(self) -> ClusterDocument:
+        """Return the nodes of the cluster, and how many Ray's autoscaler is adding."""
+        return self._run(self._api.cluster())
 
     def versions(self) -> list[VersionDocument]:
         """Return the newest versions of the handlers, with the results of their trials."""

@@ -10,6 +10,7 @@ from raytasks.client.inspection_documents import (
     AuditFilters,
     AuditPageDocument,
     AuditPageQuery,
+    ClusterDocument,
     ErrorsDocument,
     MeDocument,
     NamespaceDocument,
@@ -104,9 +105,9 @@ class AsyncInspection:
         """Return the nodes of the cluster, with their resources."""
         return await self._run(self._api.nodes())
 
-    async def nodes_coming(self) -> dict[str, int]:
-        """Return how many nodes Ray's autoscaler is adding, by the names of their types."""
-        return await self._run(self._api.nodes_coming())
+    async def cluster(self) -> ClusterDocument:
+        """Return the nodes of the cluster, and how many Ray's autoscaler is adding."""
+        return await self._run(self._api.cluster())
 
     async def versions(self) -> list[VersionDocument]:
         """Return the newest versions of the handlers, with the results of their trials."""

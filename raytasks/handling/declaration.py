@@ -171,6 +171,7 @@ class HandlerSpec:
             weight=self.weight,
             max_attempts=self.retry.max_attempts,
             timeout_seconds=self.timeout_seconds,
+            heeds_memory=self.retry.heeds_memory,
             description={
                 "task_type": self.task_type,
                 "description": inspect.getdoc(self.target) or "",
@@ -308,6 +309,9 @@ def _describe_retry(policy: RetryPolicy) -> dict[str, object]:
         "jitter": policy.jitter,
         "never_retry": [error.__name__ for error in policy.never_retry],
         "retry_on": policy.retry_on and [error.__name__ for error in policy.retry_on],
+        "memory_factor": policy.memory_factor,
+        "max_memory": policy.max_memory,
+        "other_node": policy.other_node,
     }
 
 

@@ -205,6 +205,7 @@ def _check_place(spec: "HandlerSpec", name: str) -> None:
                 "retry=RetryPolicy(...)"
             )
     _check_placement_group(spec, options, name)
+    _check_memory(spec, options, name)
     if spec.kind is HandlerKind.REMOTE and (spec.concurrency > 1 or spec.batch is not None):
         raise HandlerError(
             f"{name}: with isolated or ray_options each attempt is a Ray remote task of its own; "
@@ -245,6 +246,36 @@ def _check_placement_group(spec: "HandlerSpec", options: Mapping[str, Any], name
     if options.get("scheduling_strategy") is not None:
         raise HandlerError(
             f"{name}: placement_group and scheduling_strategy exclude each other; leave out one"
+        )
+
+
+def _check_memory(spec: "HandlerSpec", options: Mapping[str, Any], name: str) -> None:
+    """Refuse a policy for want of memory that could have no effect."""
+    policy = spec.retry
+    if not policy.heeds_memory:
+        return
+    which = "memory_factor" if policy.memory_factor > 1 else "other_node"
+    if spec.kind is not HandlerKind.REMOTE:
+        raise HandlerError(
+            f"{name}: {which} is for attempts that are Ray remote tasks of their own: a function "
+            "with isolated or ray_options, and without a pool"
+        )
+    memory = options.get("memory")
+    if policy.max_memory is not None and not memory:
+        raise HandlerError(
+            f"{name}: memory_factor multiplies what the first attempt asks for: say it in bytes, "
+            "as ray_options={'memory': ...}"
+        )
+    if policy.max_memory is not None and memory and policy.max_memory <= memory:
+        raise HandlerError(
+            f"{name}: max_memory ({policy.max_memory}) must be more than the memory in ray_options "
+            f"({memory:g})"
+        )
+    strategy = options.get("scheduling_strategy")
+    if "placement_group" in options or not isinstance(strategy, str | None):
+        raise HandlerError(
+            f"{name}: {which} cannot go with placement_group or a scheduling_strategy object, "
+            "which choose the place of all attempts; leave out one"
         )
 
 

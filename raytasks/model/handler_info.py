@@ -42,6 +42,7 @@ class HandlerInfo:
     - `batch`: how many attempts one call gets, or None.
     - `limits`: its limits, by name; the `weight` is its share among the types of a namespace.
     - `schedules`: those that it declares, checked.
+    - `heeds_memory`: whether an attempt must know where earlier ones ran out of memory.
     - `max_attempts`, `timeout_seconds`: what its tasks get unless their submission says otherwise.
     """
 
@@ -59,6 +60,7 @@ class HandlerInfo:
     schedules: tuple[DeclaredSchedule, ...] = ()
     max_attempts: int = 3
     timeout_seconds: float | None = None
+    heeds_memory: bool = False
 
     @property
     def pool(self) -> str:

@@ -76,6 +76,10 @@ class RetryPolicy:
 
     Errors of the types in `never_retry`, and `PermanentError`, end the task at once. With
     `retry_on`, only errors of those types are tried again. If both match, `never_retry` wins.
+
+    The last three are for attempts that ran out of memory, of handlers with `ray_options`. Each
+    multiplies the `memory` that the next one asks Ray for by `memory_factor`, up to `max_memory`
+    bytes. With `other_node`, the next one begins on another node, if one has room.
     """
 
     max_attempts: int = 3
@@ -85,6 +89,9 @@ class RetryPolicy:
     jitter: float = 0.1
     never_retry: tuple[type[BaseException], ...] = ()
     retry_on: tuple[type[BaseException], ...] | None = None
+    memory_factor: float = 1.0
+    max_memory: int | None = None
+    other_node: bool = False
 
     def __post_init__(self) -> None:
         if self.max_attempts < 1:
@@ -98,6 +105,36 @@ class RetryPolicy:
             raise ValueError(f"factor must be at least 1, not {self.factor}")
         if not 0 <= self.jitter <= 1:
             raise ValueError(f"jitter is a fraction from 0 to 1, not {self.jitter}")
+        self._check_memory()
+
+    def _check_memory(self) -> None:
+        if not 1 <= self.memory_factor < math.inf:
+            raise ValueError(f"memory_factor must be a number from 1, not {self.memory_factor}")
+        if (self.max_memory is None) != (self.memory_factor == 1):
+            raise ValueError(
+                "memory_factor (more than 1) and max_memory go together: max_memory is the most "
+                "bytes that an attempt asks for, such as what your largest node has"
+            )
+        if self.max_memory is not None and self.max_memory < 1:
+            raise ValueError(f"max_memory must be at least 1 byte, not {self.max_memory}")
+
+    @property
+    def heeds_memory(self) -> bool:
+        """Whether it matters to the next attempt that earlier ones ran out of memory."""
+        return self.other_node or self.memory_factor > 1
+
+    def memory_after(self, memory: float, times: int) -> float:
+        """Return the bytes to ask for when so many attempts of the task ran out of memory.
+
+        The first one asked for `memory`.
+        """
+        if self.max_memory is None:
+            return memory
+        try:
+            more = memory * self.memory_factor**times
+        except OverflowError:
+            more = math.inf
+        return min(more, max(memory, self.max_memory))
 
     def may_retry(self, error: BaseException) -> bool:
         """Return whether the policy allows a retry after an error of this kind."""

@@ -14,7 +14,8 @@ from raytasks.model.tasks import DEFAULT_NAMESPACE
 class Claim(Struct, frozen=True, omit_defaults=True, gc=False):
     """An attempt that a runner is to run, with everything that it needs to know of the task.
 
-    The `payload` and the `tags` (a list, or None) are JSON text.
+    The `payload` and the `tags` (a list, or None) are JSON text. In `short_on` is the node of each
+    earlier attempt that ran out of memory, if the handler's policy asks; empty if it is not known.
     """
 
     task_id: str
@@ -32,6 +33,7 @@ class Claim(Struct, frozen=True, omit_defaults=True, gc=False):
     tags: str | None = None
     namespace: str = DEFAULT_NAMESPACE
     scheduled_for: float | None = None
+    short_on: tuple[str, ...] = ()
 
 
 class Outcome(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -112,6 +114,7 @@ class Demand(Struct, frozen=True, omit_defaults=True):
     - `selectors`: what they ask of a node's labels; one of them must be met. Empty: nothing.
     - `placement_group`: the name of the group in which they are to run; empty: in none.
     - `bundle`: the index of the group's bundle, or -1 for any.
+    - `tasks`: the tasks that wait, if these need other resources than others of the type.
     - `coming`: the nodes that Ray's autoscaler is adding, by type, for the code `nodes_coming`.
     """
 
@@ -124,6 +127,7 @@ class Demand(Struct, frozen=True, omit_defaults=True):
     placement_group: str = ""
     bundle: int = -1
     coming: Mapping[str, int] = {}
+    tasks: Sequence[str] = ()
 
 
 class AttemptLog(Struct, frozen=True, omit_defaults=True):

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import NamedTuple
 
 from raytasks.protocol.messages import Demand
 from raytasks.runner.node_labels import Selector, matches
@@ -28,6 +29,19 @@ NEVER_FITS = "never_fits"
 
 _EPSILON = 1e-6
 _MAX_OF_A_TYPE = 16
+_MAX_NAMED = 100  # tasks of a demand
+
+
+class Wait(NamedTuple):
+    """The wait of an attempt for Ray: its type, and for how many seconds it has waited.
+
+    With `memory`, it asks for so many bytes, instead of what others of its type ask for.
+    """
+
+    task_type: str
+    seconds: float
+    task_id: str = ""
+    memory: float | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +109,7 @@ def _allowed(nodes: Sequence[Node], selectors: Sequence[Selector]) -> Sequence[N
 
 
 def demands_of(
-    waiting: Iterable[tuple[str, float]],
+    waiting: Iterable[Wait],
     needs: Mapping[str, Mapping[str, float]],
     nodes: Sequence[Node],
     selectors: Mapping[str, Sequence[Selector]] = MappingProxyType({}),
@@ -103,23 +117,25 @@ def demands_of(
 ) -> list[Demand]:
     """Return the demand of each type that waits, the longest wait first.
 
-    `waiting` has the type and the seconds of each attempt that has not begun. By type, `needs` has
-    the resources of one attempt, and `selectors` what it asks of labels. The nodes that are being
-    added are in `coming`, by their types.
+    `waiting` has the attempts that have not begun. By type, `needs` has the resources of one
+    attempt, and `selectors` what it asks of labels. The nodes that are being added are in `coming`,
+    by their types. Attempts that ask for memory of their own have a demand of their own.
     """
-    longest: dict[str, float] = {}
-    count: Counter[str] = Counter()
-    for task_type, seconds in waiting:
-        if seconds >= WAITS_SECONDS:
-            count[task_type] += 1
-            longest[task_type] = max(seconds, longest.get(task_type, 0.0))
+    alike: dict[tuple[str, float | None], list[Wait]] = {}
+    for wait in waiting:
+        if wait.seconds >= WAITS_SECONDS:
+            alike.setdefault((wait.task_type, wait.memory), []).append(wait)
     found = []
-    for name, seconds in sorted(longest.items(), key=lambda item: -item[1]):
-        asked = selectors.get(name, ())
-        code = code_of(needs[name], nodes, asked, coming=coming, seconds=seconds)
+    for (name, memory), waits in alike.items():
+        asked, seconds = selectors.get(name, ()), max(wait.seconds for wait in waits)
+        of_one = needs[name] if memory is None else {**needs[name], "memory": memory}
+        code = code_of(of_one, nodes, asked, coming=coming, seconds=seconds)
         added = coming if code == NODES_COMING else {}
-        found.append(Demand(name, needs[name], count[name], seconds, code, asked, coming=added))
-    return found
+        tasks = [] if memory is None else [wait.task_id for wait in waits[:_MAX_NAMED]]
+        found.append(
+            Demand(name, of_one, len(waits), seconds, code, asked, coming=added, tasks=tasks)
+        )
+    return sorted(found, key=lambda demand: -demand.seconds)
 
 
 def make_room(

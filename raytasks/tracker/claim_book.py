@@ -52,6 +52,8 @@ class ClaimBook:
         """Whether nothing is claimed until it is known which limits hold."""
         self.wants_put_off = False
         """Whether it has to be read which tasks are put off."""
+        self.memory_types: frozenset[str] = frozenset()
+        """The types whose attempts are told where earlier ones ran out of memory."""
 
     def load(self, rows: Iterable[LaneRow], put_off: Iterable[PutOffRow]) -> None:
         """Begin again with what is on disk; the fleet has the running attempts."""
@@ -79,6 +81,7 @@ class ClaimBook:
         self.lanes.set_handlers(infos, self._fleet.running.values())
         self.moves.begin(self.lanes.rows())
         self.wants_put_off, self.awaits_handlers = True, False
+        self.memory_types = frozenset(info.task_type for info in infos if info.heeds_memory)
 
     # Before a tick
 

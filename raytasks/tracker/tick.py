@@ -20,6 +20,7 @@ from raytasks.store.count_changes import Counted, Total
 from raytasks.store.expiry import ExpiringRow
 from raytasks.store.finals import call_back
 from raytasks.store.lane_rows import ReadyChange
+from raytasks.store.memory_rows import nodes_short_of_memory
 from raytasks.store.proving import touch_tasks
 from raytasks.store.queue_reads import next_due
 from raytasks.store.schedule_rows import Fired, Firing, fire
@@ -44,7 +45,8 @@ class TickInput:
     """The input of a tick. Outcomes to settle come with the tracker's view of their attempts.
 
     The `plan` says what is to be claimed for the `requests`. A task of the `ordered_types` keeps
-    its rank when it is to run again.
+    its rank when it is to run again. Attempts of the `memory_types` are told where earlier ones of
+    the task ran out of memory.
 
     With `renew` the epoch is renewed, not only locked. With `prove`, which is for an outage, it
     fails unless tasks can be written. With `fold` the steps of the counts are folded; see
@@ -75,6 +77,7 @@ class TickInput:
     durations: Mapping[str, float] = field(default_factory=dict)
     plan: ClaimPlan | None = None
     ordered_types: Container[str] = ()
+    memory_types: Container[str] = ()
     skip_known: bool = False
     ahead: float = 0.0
     stats: StatsWrite | None = None
@@ -283,6 +286,10 @@ def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
     done.findings = findings(rows, plan, ids, len(ids))
     done.cut = cut or plan.more or bool(late)
     chosen = transaction.filled(chosen)
+    crashed = [
+        row.task_id for row, _ in chosen if row.crashes and row.task_type in work.memory_types
+    ]
+    short = nodes_short_of_memory(transaction.connection, crashed) if crashed else {}
     later = {request.runner_id for request in work.requests if request.begins_later}
     transaction.claim(chosen, later=later)
     for row, runner_id in chosen:
@@ -333,6 +340,7 @@ def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
             tags=row.tags,
             namespace=row.namespace,
             scheduled_for=row.scheduled_for,
+            short_on=short.get(row.task_id, ()),
         )
         done.claimed.append((running, claim))
         if counts and begins_now:

@@ -280,6 +280,7 @@ class Ticker:
             expire=self._is_expiry_due(now) and more and takes_part(EXPIRED_TASKS),
             skip_known=taken.alone,
             ordered_types=self.claims.limits.ordered_types,
+            memory_types=self.claims.memory_types,
             stats=self.ledger.stats.to_write(now) if more and takes_part(STATISTICS) else None,
             firings=self.schedules.due(now) if fires else (),
             monotonic=self.monotonic,

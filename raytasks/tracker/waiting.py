@@ -126,7 +126,8 @@ def waiting_for(task: WaitingFor, moment: Moment) -> list[Reason] | None:
         return None
     if running is not None:
         runner = moment.fleet.runners.get(running.runner_id)
-        demand = _demand_of(running.task_type, () if runner is None else (runner,))
+        takers = () if runner is None else (runner,)
+        demand = _demand_of(running.task_type, takers, running.task_id)
         return [_of_demand(demand) if demand else _of_need(RUNNER_STARTING, Need({}), 1)]
     if not task.task_type:
         return None
@@ -340,9 +341,13 @@ _RULES: tuple[Callable[[WaitingFor, Moment], Iterator[Reason]], ...] = (
 # Words
 
 
-def _demand_of(task_type: str, runners: Sequence[RunnerState]) -> Demand | None:
-    demands = (demand for runner in runners for demand in runner.demands)
-    return next((demand for demand in demands if demand.task_type == task_type), None)
+def _demand_of(
+    task_type: str, runners: Sequence[RunnerState], task_id: str | None = None
+) -> Demand | None:
+    """Return the demand that names a task, or else that of its type."""
+    demands = [item for runner in runners for item in runner.demands if item.task_type == task_type]
+    named = (item for item in demands if task_id in item.tasks)
+    return next(named, next((item for item in demands if not item.tasks), None))
 
 
 def _of_demand(demand: Demand) -> Reason:

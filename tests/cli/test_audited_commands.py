@@ -149,6 +149,7 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
 
     def begin(tracker: Any) -> None:
         monkeypatch.setattr("ray.get", lambda answer, **_: answer)
+        monkeypatch.setattr("ray.wait", lambda calls, **_: (calls, []))
         monkeypatch.setattr("ray.kill", lambda *_, **__: None)
         monkeypatch.setattr("ray.serve.shutdown", lambda: None)
         monkeypatch.setattr("ray.serve.delete", lambda _: None)

@@ -87,6 +87,7 @@ def test_nodes_that_are_coming(run: Run, fake: Fake) -> None:
     fake.play = lambda request: httpx.Response(200, json=answer)
     assert "is adding nodes: 1 of type [cpu], 2 of type gpu" in " ".join(run("nodes").out.split())
     assert json.loads(run("nodes", "--json").out) == answer
+    assert [request.url.path for request in fake.requests] == ["/nodes"] * 2
 
 
 def test_an_attempt_that_has_not_begun(run: Run, fake: Fake) -> None:

@@ -104,7 +104,7 @@ CALLS: list[tuple[Callable[[Any], Any], str, str, Any]] = [
     (lambda c: c.pools(), "GET", "/pools", None),
     (lambda c: c.runners(), "GET", "/runners", None),
     (lambda c: c.nodes(), "GET", "/nodes", None),
-    (lambda c: c.nodes_coming(), "GET", "/nodes", None),
+    (lambda c: c.cluster(), "GET", "/nodes", None),
     (lambda c: c.versions(), "GET", "/versions", None),
     (lambda c: c.outbox(), "GET", "/outbox", None),
     (lambda c: c.nudge_outbox(), "POST", "/outbox/nudge", None),

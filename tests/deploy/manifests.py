@@ -33,3 +33,8 @@ def container(pod: dict[str, Any]) -> dict[str, Any]:
     [found] = pod["spec"]["containers"]
     assert isinstance(found, dict)
     return found
+
+
+def variables(pod: dict[str, Any]) -> dict[str, str]:
+    """Return the environment variables that a pod's container states itself."""
+    return {item["name"]: item["value"] for item in container(pod)["env"]}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, SecretStr
 
-from raytasks import Batch, Limit, Pool, handler
+from raytasks import Batch, Limit, Pool, RetryPolicy, handler
 from raytasks.handling.declaration import handler_of
 from raytasks.handling.registry import Registry
 from raytasks.model.errors import HandlerError
@@ -15,6 +15,7 @@ from raytasks.model.errors import HandlerError
 MAIL = Pool("mail", (1, 4))
 GROUP = {"placement_group": "trainers"}
 BUNDLE = "placement_group_bundle_index"
+MORE, ELSEWHERE = RetryPolicy(memory_factor=2, max_memory=800), RetryPolicy(other_node=True)
 
 
 def plain(payload: dict[str, Any]) -> None:
@@ -94,6 +95,14 @@ def declare(target: Callable[..., Any] = plain, task_type: str = "a", **options:
             "placement_group_capture_child_tasks must be True or False, not 1",
         ),
         ({"ray_options": {**GROUP, "scheduling_strategy": "SPREAD"}}, "exclude each other"),
+        ({"retry": MORE}, "memory_factor is for attempts that are Ray remote tasks of their own"),
+        ({"retry": ELSEWHERE, "pool": MAIL}, "other_node is for attempts that are Ray remote tas"),
+        ({"retry": MORE, "isolated": True}, "as ray_options={'memory': ...}"),
+        ({"retry": MORE, "ray_options": {"num_cpus": 2}}, "say it in bytes, as ray_options"),
+        ({"retry": MORE, "ray_options": {"memory": 800}}, "(800) must be more than the memory in"),
+        ({"retry": ELSEWHERE, "ray_options": GROUP}, "other_node cannot go with placement_group"),
+        ({"retry": MORE, "ray_options": {**GROUP, "memory": 5}}, "memory_factor cannot go with"),
+        ({"retry": ELSEWHERE, "ray_options": {"scheduling_strategy": object()}}, "leave out one"),
     ],
 )
 def test_what_cannot_work_is_refused(options: dict[str, Any], words: str) -> None:
@@ -117,6 +126,8 @@ def test_a_class_is_in_no_placement_group() -> None:
         (plain, {"pool": MAIL, "batch": Batch(5), "concurrency": 4}),
         (plain, {"pool": Pool("gpu", (0, 2), {"num_gpus": 1})}),
         (plain, {"isolated": True, "limits": [Limit("a", running=5)]}),
+        (plain, {"isolated": True, "retry": ELSEWHERE}),
+        (plain, {"retry": MORE, "ray_options": {"memory": 100, "scheduling_strategy": "SPREAD"}}),
         (Loaded, {"concurrency": 4, "ray_options": {"num_gpus": 1}}),
         (Many, {"concurrency": 4, "batch": Batch(5), "ray_options": {"num_gpus": 1}}),
         (Loaded, {"pool": MAIL}),
@@ -132,6 +143,7 @@ def test_what_works_is_told_to_the_tracker(
     assert info.batch == options.get("batch")
     assert info.own_pool == options.get("pool")
     assert info.weight == options.get("weight", 1.0)
+    assert info.heeds_memory == ("retry" in options)
 
 
 SMTP = Limit("smtp", running=5, rate=5, burst=2)

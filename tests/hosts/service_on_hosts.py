@@ -4,7 +4,7 @@ import os
 import pwd
 import shlex
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
 import time
@@ -19,6 +19,7 @@ import psycopg
 from sqlalchemy.engine import make_url
 
 from tests.chaos import effects
+from tests.deploy.manifests import container, variables
 from tests.hosts.lan import Host, Lan
 from tests.keyring import API_KEYS, bearer
 from tests.postgres_server import PostgresServer
@@ -117,12 +118,36 @@ class ServiceOnHosts:
         again = _AGAIN.format(own=own, command=command)
         host.run(["bash", "-c", again], log, self._environment(host))
 
-    def start_pod(self, host: Host) -> "subprocess.Popen[bytes]":
-        """Start a worker on a host as KubeRay does, by `ray start --block`."""
-        address = f"{self.head.address}:{RAY_PORT}"
-        options = [f"--address={address}", "--block", "--num-cpus=1"]
-        start = [sys.executable, "-m", "ray.scripts.scripts", "start", *options]
-        return host.run(start, self.folder / f"{host.name}.log", self._environment(host))
+    def start_pod(self, host: Host, template: dict[str, Any]) -> psutil.Process:
+        """Start a worker on a host as KubeRay does, by a pod's template; return its first process.
+
+        It is the first one of a namespace of processes, as in a container.
+        """
+        start = f"{sys.executable} -m ray.scripts.scripts start"
+        options = f"--address={self.head.address}:{RAY_PORT} --block --num-cpus=1"
+        own = variables(template) | {"KUBERAY_GEN_RAY_START_CMD": f"{start} {options}"}
+        found = container(template)
+        apart = ["unshare", "--pid", "--fork", "--mount-proc"]
+        host.run(
+            [*apart, *found["command"], *found["args"]],
+            self.folder / f"{host.name}.log", self._environment(host) | own,
+        )  # fmt: skip
+        self.wait_for(lambda: host.running(start), "ray start runs")
+        [first] = host.running(start)
+        return first
+
+    def delete_pod(self, host: Host, first: psutil.Process, template: dict[str, Any]) -> str:
+        """End a pod as the kubelet does; return what its preStop said.
+
+        SIGTERM goes to the first process after preStop. Raises `TimeoutExpired` when that does not
+        end within the time that the template gives to both.
+        """
+        deadline = time.monotonic() + template["spec"]["terminationGracePeriodSeconds"]
+        pre_stop = container(template)["lifecycle"]["preStop"]["exec"]["command"]
+        said = self.run_on(host, *pre_stop[1:])
+        first.terminate()
+        first.wait(deadline - time.monotonic())
+        return said
 
     def run_on(self, host: Host, *words: str) -> str:
         """Run a `raytasks` command on a host, and return what it says. It must succeed."""
@@ -145,10 +170,19 @@ class ServiceOnHosts:
         logs = [(self.folder / f"{host.name}.log").read_text() for host in self.workers]
         return [log.count("Ray has ended by itself") for log in logs]
 
-    def leave(self, host: Host) -> None:
-        """Tell the worker of a host to stop, and wait until its node is gone."""
+    def leave(self, host: Host, number: signal.Signals = signal.SIGTERM) -> None:
+        """Tell the worker of a host to stop, by a signal, and wait until its node is gone.
+
+        SIGINT goes to the whole group of processes, as Ctrl-C in a terminal does.
+        """
         [command] = host.running(f"{sys.executable} -m raytasks worker")
-        command.terminate()
+        told = [command]
+        if number == signal.SIGINT:
+            group = os.getpgid(command.pid)
+            below = command.children(recursive=True)
+            told += [process for process in below if os.getpgid(process.pid) == group]
+        for process in told:
+            process.send_signal(number)
         psutil.wait_procs([command], PATIENCE_SECONDS)
         assert not command.is_running(), self.logs()
 

@@ -1,18 +1,29 @@
 """A host that is told to leave: what runs there ends, or is given back and charged to nobody."""
 
+import signal
+
+import pytest
+
 from tests.cluster.recovery import recovering
-from tests.deploy.manifests import CLUSTER, container, custom, pods
+from tests.deploy.manifests import CLUSTER, custom, pods
 from tests.hosts.load import Load
 from tests.hosts.service_on_hosts import HOSTS, RAY_PORT, ServiceOnHosts
 
 WORKER = "two"
 
 
-def test_sigterm_lets_tasks_end(service: ServiceOnHosts, load: Load) -> None:
-    host = service.workers[1]
+@pytest.mark.parametrize(
+    ("number", "said"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")]
+)
+def test_a_signal_lets_tasks_end(
+    service: ServiceOnHosts, load: Load, number: signal.Signals, said: str
+) -> None:
+    host, log = service.workers[1], service.folder / f"{WORKER}.log"
     tasks = load.running_on(WORKER, seconds=4.0)
-    with recovering("a worker told to stop (SIGTERM): its tasks of 4 s have ended, it is gone"):
-        service.leave(host)
+    before = len(log.read_text())
+    with recovering(f"a worker told to stop ({said}): its tasks of 4 s have ended, it is gone"):
+        service.leave(host, number)
+    assert "nothing runs here any more" in log.read_text()[before:]
     for task_id in tasks:
         [attempt] = load.done(task_id)["attempts"]
         assert attempt["outcome"] == "succeeded"
@@ -57,19 +68,21 @@ def test_rays_own_drain(service: ServiceOnHosts, load: Load) -> None:
 
 
 def test_a_pod_of_kuberay_is_deleted(service: ServiceOnHosts, load: Load) -> None:
-    """Its preStop has the node leave, as the manifest says; then the container gets SIGTERM."""
-    pre_stop = container(pods(custom(CLUSTER))["worker"])["lifecycle"]["preStop"]
+    """Its preStop has the node leave, as the manifest says; then its first process gets SIGTERM.
+
+    `ray start --block` outlives its raylet, and ends by the signal.
+    """
+    template = pods(custom(CLUSTER))["worker"]
     host = service.workers[1]
     host.kill()
     service.wait_for_nodes(len(HOSTS) - 1)
     host.boot()
     host.plug()
-    pod = service.start_pod(host)
+    first = service.start_pod(host, template)
     tasks = load.running_on(WORKER, seconds=4.0)
-    with recovering("a pod of KubeRay deleted: preStop has let its tasks of 4 s end"):
-        said = service.run_on(host, *pre_stop["exec"]["command"][1:])
+    with recovering("a pod of KubeRay deleted: its tasks of 4 s have ended, its container, too"):
+        said = service.delete_pod(host, first, template)
     assert "nothing runs here any more" in said
-    service.wait_for(lambda: pod.poll() is not None, "ray start has ended with its raylet")
     for task_id in tasks:
         [attempt] = load.done(task_id)["attempts"]
         assert attempt["outcome"] == "succeeded"

@@ -142,6 +142,12 @@ class TestDeclaration:
             ({"factor": 0.5}, "factor must be at least 1, not 0.5"),
             ({"jitter": -0.1}, "jitter is a fraction from 0 to 1, not -0.1"),
             ({"jitter": 1.5}, "jitter is a fraction from 0 to 1, not 1.5"),
+            ({"memory_factor": 0.5, "max_memory": 9}, "memory_factor must be a number from 1, not"),
+            ({"memory_factor": float("nan")}, "memory_factor must be a number from 1, not nan"),
+            ({"memory_factor": float("inf"), "max_memory": 9}, "must be a number from 1, not inf"),
+            ({"memory_factor": 2}, "max_memory is the most bytes that an attempt asks for"),
+            ({"max_memory": 9}, "memory_factor .more than 1. and max_memory go together"),
+            ({"memory_factor": 2, "max_memory": 0}, "max_memory must be at least 1 byte, not 0"),
         ],
     )
     def test_a_policy_that_cannot_work_is_refused(
@@ -157,6 +163,23 @@ class TestDeclaration:
     def test_what_is_no_number_is_refused(self, field: str, value: float) -> None:
         with pytest.raises(ValueError, match="finite"):
             RetryPolicy(**{field: value})  # type: ignore[arg-type]
+
+
+class TestMemory:
+    @pytest.mark.parametrize(
+        ("times", "memory"), [(0, 100), (1, 150), (2, 225), (3, 300), (10_000, 300)]
+    )
+    def test_each_want_of_memory_asks_for_more_up_to_the_bound(
+        self, times: int, memory: float
+    ) -> None:
+        policy = RetryPolicy(memory_factor=1.5, max_memory=300)
+        assert policy.heeds_memory
+        assert policy.memory_after(100, times) == memory
+
+    def test_without_a_factor_it_stays(self) -> None:
+        assert RetryPolicy(other_node=True).memory_after(100, 5) == 100
+        assert RetryPolicy(other_node=True).heeds_memory
+        assert not RetryPolicy().heeds_memory
 
 
 class TestRaised:

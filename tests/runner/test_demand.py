@@ -17,6 +17,7 @@ from raytasks.runner.demand import (
     Holder,
     Node,
     RoomPlan,
+    Wait,
     code_of,
     demands_of,
     make_room,
@@ -62,7 +63,7 @@ class TestCodes:
         assert code_of({"GPU": 1}, [node(2)], coming={"cpu": 1}, seconds=late) == NODES_COMING
 
     def test_a_demand_has_the_nodes_that_are_added_for_it(self) -> None:
-        waiting = [("a", 2.0), ("b", 3.0)]
+        waiting = [Wait("a", 2.0), Wait("b", 3.0)]
         needs = {"a": {"GPU": 1.0}, "b": {"CPU": 1.0}}
         b, a = demands_of(waiting, needs, [node(1)], coming={"gpu": 1})
         assert (a.code, a.coming) == (NODES_COMING, {"gpu": 1})
@@ -76,7 +77,10 @@ class TestCodes:
         assert code_of({"CPU": 4}, [near, far], [{"zone": "b"}, {"zone": "!a"}]) == RUNNER_STARTING
 
     def test_a_demand_has_the_labels_of_its_type(self) -> None:
-        waiting, needs = [("near", 2.0), ("any", 3.0)], {"near": {"CPU": 1}, "any": {"CPU": 1}}
+        waiting, needs = (
+            [Wait("near", 2.0), Wait("any", 3.0)],
+            {"near": {"CPU": 1}, "any": {"CPU": 1}},
+        )
         far = replace(node(1), labels={"zone": "b"})
         anywhere, near = demands_of(waiting, needs, [far], {"near": [{"zone": "a"}]})
         assert (anywhere.selectors, anywhere.code) == ((), RUNNER_STARTING)
@@ -97,12 +101,24 @@ class TestCodes:
 
     def test_the_longest_wait_comes_first(self) -> None:
         needs = {"big": {"CPU": 4.0}, "small": {"CPU": 1.0}, "quick": {"CPU": 1.0}}
-        waiting = [("small", 3.0), ("big", 9.0), ("small", 7.0), ("quick", WAITS_SECONDS / 2)]
+        waiting = [
+            Wait("small", 3.0),
+            Wait("big", 9.0),
+            Wait("small", 7.0),
+            Wait("quick", WAITS_SECONDS / 2),
+        ]
         found = demands_of(waiting, needs, [node(2)])
         assert [(item.task_type, item.count, item.seconds, item.code) for item in found] == [
             ("big", 1, 9.0, NO_RESOURCES),
             ("small", 2, 7.0, RUNNER_STARTING),
         ]
+
+    def test_what_asks_for_more_memory_than_others_of_its_type_waits_apart(self) -> None:
+        waiting = [Wait("a", 2.0, "t1"), Wait("a", 3.0, "t2", 9.0), Wait("a", 4.0, "t3", 9.0)]
+        more, plain = demands_of(waiting, {"a": {"CPU": 1.0, "memory": 4.0}}, [node(6, memory=5.0)])
+        assert (plain.code, plain.count, plain.tasks) == (RUNNER_STARTING, 1, [])
+        assert (more.code, more.count, more.tasks) == (NEVER_FITS, 2, ["t2", "t3"])
+        assert more.resources == {"CPU": 1.0, "memory": 9.0}
 
 
 class TestRoom:

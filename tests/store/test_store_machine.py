@@ -435,7 +435,8 @@ class StoreMachine(RuleBasedStateMachine):
                 expected.append(task)
         runner_id = f"r{len(self.ended)}"
         done = self.tracking.tick(
-            requests=[capacity_request(runner_id, capacity=capacity, short=short, long=long)]
+            requests=[capacity_request(runner_id, capacity=capacity, short=short, long=long)],
+            memory_types={"short"},
         )
         self.begin(expected, runner_id)
         assert [running for running, _ in done.claimed] == [
@@ -443,6 +444,14 @@ class StoreMachine(RuleBasedStateMachine):
         ]
         for task, (_, claim) in zip(expected, done.claimed, strict=True):
             assert claim.checkpoint == (None if task.checkpoint is None else str(task.checkpoint))
+            assert claim.short_on == self.short_on(task)
+
+    def short_on(self, task: ModelTask) -> tuple[str, ...]:
+        """Return where attempts of a task ran out of memory, if its next one is told so."""
+        if task.task_type != "short" or not task.crashes:
+            return ()
+        short = OutcomeKind.OUT_OF_MEMORY
+        return tuple(f"n{number}" for number, kind in task.history if kind is short)
 
     def begin(self, claimed: list[ModelTask], runner_id: str) -> None:
         for task in claimed:
@@ -547,7 +556,14 @@ class StoreMachine(RuleBasedStateMachine):
             "retryable": retryable, "delay_seconds": delay, "charged": charged, "at": now,
             "company": None if charged else company,
         }  # fmt: skip
-        self.tracking.tick(outcomes=[(item, outcome(item, kind, **more)) for item, kind in pairs])
+        ends = []
+        for item, kind in pairs:
+            place: dict[str, Any] = {
+                "node_id": f"n{item.attempt}",
+                "worker_id": None if retryable else "w",
+            }
+            ends.append((item, outcome(item, kind, **more, **place)))
+        self.tracking.tick(outcomes=ends)
         for task, (item, kind) in zip(chosen, pairs, strict=True):
             task.settle(
                 kind, retryable=retryable, delay=delay, now=now, charged=charged, company=company

@@ -210,6 +210,6 @@ def test_what_the_service_consists_of(queue: Queue) -> None:
         pools = {pool["name"]: pool for pool in client.pools()}
         [runner] = client.runners()
         assert (client.nodes(), client.versions()) == ([], [])
-        assert client.nodes_coming() == {}
+        assert client.cluster() == {"nodes": [], "nodes_coming": {}}
     assert "coroutine" in pools["shared"]["task_types"]
     assert (runner["pool"], runner["state"]) == ("shared", "idle")

@@ -18,7 +18,9 @@ from ray.exceptions import (
 from raytasks.model.states import CRASHES, OutcomeKind
 from raytasks.protocol.messages import Outcome
 from raytasks.runner.attempt import Attempt
+from raytasks.runner.demand import Wait
 from raytasks.runner.error_report import describe_error
+from raytasks.runner.on_ray.memory_shortage import options_after
 from raytasks.runner.on_ray.remote_attempt import Place, Start
 from raytasks.runner.stacks import StackRequests
 
@@ -72,6 +74,14 @@ class Flight:
     def number(self) -> int | None:
         """The number of the present try within the attempt, from 0 as Ray counts, or None."""
         return self.begun - 1 if self.begun else None
+
+    def wait(self, now: float) -> Wait:
+        """Return the wait of the attempt, which has not begun, until now."""
+        claim, spec = self.attempt.claim, self.attempt.spec
+        memory = None
+        if claim.short_on and spec.retry.max_memory is not None:
+            memory = options_after(spec.ray_options, spec.retry, claim.short_on)["memory"]
+        return Wait(claim.task_type, now - self.launched_at, claim.task_id, memory)
 
     def begin(self, place: Place, now: float) -> Start:
         """Note that a try begins. A try that asks again gets the same answer.

@@ -18,6 +18,7 @@ from raytasks.runner.demand import (
     WAITS_SECONDS,
     FirstCome,
     Node,
+    Wait,
     demands_of,
 )
 from raytasks.runner.on_ray.groups import groups_now, request_of, strategy_of
@@ -149,17 +150,17 @@ class Placement:
         self._groups = found
         self._block(now)
 
-    async def look_at_demands(self, waiting: Sequence[tuple[str, float]], now: float) -> bool:
+    async def look_at_demands(self, waiting: Sequence[Wait], now: float) -> bool:
         """Note what attempts wait for, and return whether that has changed.
 
-        `waiting` has the type and the seconds of each attempt that has not begun.
+        `waiting` has the attempts that have not begun.
         """
         found: list[Demand] = []
-        if any(seconds >= WAITS_SECONDS for _, seconds in waiting):
+        if any(item.seconds >= WAITS_SECONDS for item in waiting):
             nodes = await asyncio.to_thread(nodes_now)
             if self._groups:
                 nodes = with_groups(nodes, self._groups.values())
-            free = [item for item in waiting if item[0] not in self._blocked]
+            free = [item for item in waiting if item.task_type not in self._blocked]
             found = self._demands_of(free, nodes, {})
             if any(item.code != RUNNER_STARTING for item in found):
                 coming = await asyncio.to_thread(coming_nodes)
@@ -176,14 +177,14 @@ class Placement:
 
     def _demands_of(
         self,
-        waiting: Sequence[tuple[str, float]],
+        waiting: Sequence[Wait],
         nodes: Sequence[Node],
         coming: Mapping[str, int],
     ) -> list[Demand]:
         """Return the demands. Nodes that are `coming` help nobody who is to run in a group."""
-        needs = {name: self._needs(name) for name, _ in waiting}
-        inside = [item for item in waiting if item[0] in self._requests]
-        outside = [item for item in waiting if item[0] not in self._requests]
+        needs = {item.task_type: self._needs(item.task_type) for item in waiting}
+        inside = [item for item in waiting if item.task_type in self._requests]
+        outside = [item for item in waiting if item.task_type not in self._requests]
         found = demands_of(inside, needs, nodes, self._selectors)
         found += demands_of(outside, needs, nodes, self._selectors, coming)
         return sorted(found, key=lambda demand: -demand.seconds)
@@ -200,8 +201,8 @@ class Placement:
             bundle=request.bundle,
         )
 
-    def _blocked_demands(self, waiting: Sequence[tuple[str, float]], now: float) -> list[Demand]:
-        count = Counter(name for name, _ in waiting)
+    def _blocked_demands(self, waiting: Sequence[Wait], now: float) -> list[Demand]:
+        count = Counter(item.task_type for item in waiting)
         return [
             self._described(Demand(name, {}, count[name], now - since, code, self._selectors[name]))
             for name, (code, since) in self._blocked.items()
@@ -247,4 +248,7 @@ class Placement:
 
 
 def _gist(demands: Sequence[Demand]) -> list[tuple[Any, ...]]:
-    return [(item.task_type, item.code, item.count, dict(item.coming)) for item in demands]
+    return [
+        (item.task_type, item.code, item.count, dict(item.coming), list(item.tasks))
+        for item in demands
+    ]

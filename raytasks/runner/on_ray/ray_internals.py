@@ -100,6 +100,19 @@ def actor_life(actor_id: ray.ActorID) -> tuple[int, int] | None:
         return None
 
 
+def is_away(actor_id: ray.ActorID) -> bool:
+    """Return whether an actor has no process now: Ray starts it again, or waits for a node. Blocks.
+
+    False also if Ray does not say.
+    """
+    try:
+        row = _actor(actor_id)
+        return row is not None and row.state != row.ALIVE
+    except Exception as error:
+        log.warning("the state of an actor cannot be had: %r", error)
+        return False
+
+
 def children_of(parent: ray.TaskID) -> list[bytes]:
     """Return the ids of the Ray tasks that a task has started and that have not ended yet."""
     try:

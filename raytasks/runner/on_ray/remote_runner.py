@@ -23,6 +23,7 @@ from raytasks.protocol.messages import Claim, Demand, Outcome
 from raytasks.runner.attempt import Attempt, StopReason
 from raytasks.runner.exchange_loop import ExchangeLoop
 from raytasks.runner.on_ray.flight import Flight
+from raytasks.runner.on_ray.memory_shortage import options_after
 from raytasks.runner.on_ray.node_life import node_died
 from raytasks.runner.on_ray.placement import Placement
 from raytasks.runner.on_ray.ray_options import remote_options
@@ -190,11 +191,7 @@ class RemoteWork:
 
     async def _look_at_demands(self, now: float, *, is_news: bool) -> None:
         """Note which attempts have waited for some time, and tell the tracker if that changed."""
-        waiting = [
-            (flight.attempt.claim.task_type, now - flight.launched_at)
-            for flight in self._flights.values()
-            if not flight.begun
-        ]
+        waiting = [flight.wait(now) for flight in self._flights.values() if not flight.begun]
         changed = await self._placement.look_at_demands(waiting, now)
         self._recall()
         if self.exchange is not None and (changed or is_news):
@@ -248,7 +245,8 @@ class RemoteWork:
         claim = attempt.claim
         name = f"{claim.task_type}:{claim.task_id}"
         strategy = self._placement.strategy(claim.task_type)
-        options = remote_options(attempt.spec.ray_options, self._plan, name=name, strategy=strategy)
+        own = options_after(attempt.spec.ray_options, attempt.spec.retry, claim.short_on)
+        options = remote_options(own, self._plan, name=name, strategy=strategy)
         return _EXECUTE.options(**options).remote(self._plan, claim, self._me)
 
     async def _follow(self, flight: Flight) -> None:

@@ -13,6 +13,7 @@ from raytasks.runner.demand import (
     NODES_COMING,
     RUNNER_STARTING,
     Node,
+    Wait,
 )
 from raytasks.runner.on_ray import placement
 from raytasks.runner.on_ray.placement import (
@@ -165,7 +166,7 @@ async def test_who_waits_for_what(cluster: Cluster) -> None:
     cluster.groups["trainers"] = group()
     cluster.free = {f"CPU_group_{ID}": 1.0, f"CPU_group_1_{ID}": 1.0}
     placed = Placement(OPTIONS, 0.0)
-    waiting = [("first", 9.0), ("plain", 8.0), ("second", 7.0), ("large", 6.0)]
+    waiting = [Wait("first", 9.0), Wait("plain", 8.0), Wait("second", 7.0), Wait("large", 6.0)]
     assert await placed.look_at_demands(waiting, 9.0)
     found = by_type(placed)
     assert {name: (item.code, item.count) for name, item in found.items()} == {
@@ -183,7 +184,7 @@ async def test_the_first_in_the_row_holds_back_only_what_would_take_its_bundle(
 ) -> None:
     cluster.groups["trainers"] = group()
     placed = Placement(OPTIONS, 0.0)
-    await placed.look_at_demands([("first", 9.0)], 9.0)
+    await placed.look_at_demands([Wait("first", 9.0)], 9.0)
     held_back = {name for name in OPTIONS if placed.is_held_back(name)}
     assert held_back == {"inside", "large"}
     assert placed.capacity("inside", 0) == 0
@@ -213,35 +214,35 @@ async def test_while_nodes_are_added_nobody_is_held_back_and_more_is_asked_for(
     cluster: Cluster,
 ) -> None:
     placed = Placement({"plain": {"num_cpus": 2}, "small": {"num_cpus": 1}}, 0.0)
-    await placed.look_at_demands([("plain", 5.0)], 0.0)
+    await placed.look_at_demands([Wait("plain", 5.0)], 0.0)
     assert [item.code for item in placed.demands] == [NO_RESOURCES]
     assert placed.capacity("small", 0) == 0
     cluster.coming = {"cpu": 1}
-    assert await placed.look_at_demands([("plain", 6.0)], 1.0)
+    assert await placed.look_at_demands([Wait("plain", 6.0)], 1.0)
     assert [item.code for item in placed.demands] == [NODES_COMING]
     assert placed.capacity("plain", 4) == 2 - 4 + QUEUED_WHILE_GROWING
     assert placed.capacity("small", 0) == 4 + QUEUED
     cluster.coming = {"cpu": 2}
-    assert await placed.look_at_demands([("plain", 7.0)], 2.0)  # the number is news
-    assert not await placed.look_at_demands([("plain", 8.0)], 3.0)
+    assert await placed.look_at_demands([Wait("plain", 7.0)], 2.0)  # the number is news
+    assert not await placed.look_at_demands([Wait("plain", 8.0)], 3.0)
 
 
 async def test_the_autoscaler_is_asked_only_when_something_has_no_room(cluster: Cluster) -> None:
     placed = Placement(OPTIONS, 0.0)
     await placed.look_at_demands([], 0.0)
-    await placed.look_at_demands([("plain", 0.5)], 1.0)
+    await placed.look_at_demands([Wait("plain", 0.5)], 1.0)
     cluster.free = {"CPU": 4.0}
-    await placed.look_at_demands([("plain", 5.0)], 2.0)
+    await placed.look_at_demands([Wait("plain", 5.0)], 2.0)
     assert cluster.asked_for_coming == 0
     cluster.free = {}
-    await placed.look_at_demands([("plain", 6.0)], 3.0)
+    await placed.look_at_demands([Wait("plain", 6.0)], 3.0)
     assert cluster.asked_for_coming == 1
 
 
 async def test_new_nodes_help_nobody_who_is_to_run_in_a_group(cluster: Cluster) -> None:
     cluster.groups, cluster.coming = {"trainers": group()}, {"cpu": 1}
     placed = Placement(OPTIONS, 0.0)
-    await placed.look_at_demands([("inside", 5.0), ("plain", 4.0)], 0.0)
+    await placed.look_at_demands([Wait("inside", 5.0), Wait("plain", 4.0)], 0.0)
     found = {item.task_type: item.code for item in placed.demands}
     assert found["inside"] == NO_RESOURCES
     assert found["plain"] == NODES_COMING
