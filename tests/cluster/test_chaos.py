@@ -1,7 +1,4 @@
-"""The short chaos run: load and one fault of each kind at the least, on both databases.
-
-It runs services of its own, and so must come before the one that the cluster tests share.
-"""
+"""The short chaos run: load and one fault of each kind at the least, on both databases."""
 
 from pathlib import Path
 
@@ -18,7 +15,7 @@ CRASH_SECONDS = 10.0
 """How far apart those are that kill a process, whose start takes a processor for two seconds."""
 
 # With what follows the load: the service finishes every task, and stops.
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("no_service")]
 
 
 def test_nothing_accepted_is_lost_on_sqlite(tmp_path: Path) -> None:
