@@ -36,7 +36,7 @@ ORDER = {
 }
 """The services that modules share, with their fixtures, in the order in which the tests run.
 
-Where two processes run the tests, all of a service is one piece of work for one of them, and so is
+Where two processes run the tests, a service is one piece of work for one of them. So is
 each module that shares none. The longest pieces come first.
 
 The last test of the flood kills that service, and starts the next one in its place.

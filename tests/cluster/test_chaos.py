@@ -19,7 +19,13 @@ pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("no_service")]
 
 
 def test_nothing_accepted_is_lost_on_sqlite(tmp_path: Path) -> None:
-    options = Options(seed=11, seconds=SECONDS, rate=RATE, crash_seconds=CRASH_SECONDS)
+    options = Options(
+        seed=11,
+        seconds=SECONDS,
+        rate=RATE,
+        crash_seconds=CRASH_SECONDS,
+        freeze_tracker=False,  # to save its time; `test_service_killed.py` freezes it, under load
+    )
     verdict = run_chaos(options, tmp_path, f"sqlite:///{tmp_path}/t.db")
     assert not verdict.violations, verdict.text
 

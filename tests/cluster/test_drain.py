@@ -85,7 +85,6 @@ def test_a_pause_of_a_type_holds_it_back_until_it_is_resumed(
     other = service.submit("versioned_remote", payload)
     assert service.wait(other)["state"] == "COMPLETED"
     kill(only(service, TRACKER))  # it does not forget
-    command(service, "deploy")  # nor does a deployment end it
     found = service.get(waiting, wait=3)
     assert found["state"] == "PENDING"
     assert found["waiting_for"][0]["code"] == "paused"
@@ -117,6 +116,8 @@ def test_a_new_version_takes_new_tasks_while_the_old_one_finishes(
     mark = tmp_path / "mark"
     old = [service.submit(kind, {"gate": str(gates[0]), "mark": str(mark)}) for kind in KINDS]
     begun(mark, attempts=2)
+    assert service.http.post("/pause", json={"task_type": "version"}).status_code == 200
+    held = service.submit("version", {})
     write_versioned(folder, 2)
     assert "versioned, versioned_remote" in command(service, "deploy")
     new = [service.submit(kind, {"gate": str(gates[1]), "mark": str(mark)}) for kind in KINDS]
@@ -126,6 +127,10 @@ def test_a_new_version_takes_new_tasks_while_the_old_one_finishes(
     for task in old:
         done = service.wait(task)
         assert (done["result"], done["attempt"]) == (1, 1)
+    [why] = service.get(held)["waiting_for"]
+    assert why["code"] == "paused"  # a deployment does not end the pause of a type
+    assert service.http.post("/resume", json={"task_type": "version"}).json()["ended"]
+    assert service.wait(held)["state"] == "COMPLETED"
 
 
 def test_an_old_version_that_runs_for_too_long_is_given_back(

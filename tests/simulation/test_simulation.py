@@ -12,7 +12,7 @@ from tests.simulation.run import Summary, report, simulate
 
 pytestmark = pytest.mark.untraced  # each step of the loop would be traced
 
-SCHEDULES = 40
+SCHEDULES = 28
 """How many schedules `make test` runs; `make simulate` runs as many as you like."""
 
 FIRST_SEED = 1
@@ -30,7 +30,7 @@ def summary() -> Summary:
 def test_nothing_is_broken(summary: Summary) -> None:
     assert not summary.broken, report(summary, 0.0)
     assert summary.schedules == SCHEDULES
-    assert len(summary.cut_short) <= SCHEDULES / 50
+    assert len(summary.cut_short) <= max(1, SCHEDULES / 50)
 
 
 @pytest.mark.timeout(600)
