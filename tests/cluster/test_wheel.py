@@ -241,7 +241,7 @@ def test_a_project_of_ones_own(installed: Installed, tmp_path: Path) -> None:
 def test_what_is_deployed_from_another_folder_is_loaded_from_there(
     installed: Installed, tmp_path: Path
 ) -> None:
-    """Whatever has the same names in the folder of the service."""
+    """The folder of the service has modules of the same names."""
     project = tmp_path / ODD_NAME
     write(project, handlers____init__="", handlers__shout=SHOUT, shop__words="MARK = '!'")
     with up(installed, project) as (http, address):
