@@ -26,6 +26,8 @@ CALLBACK_SECRET = "whsec_" + base64.b64encode(b"s" * 32).decode()
 START_SECONDS = 180
 FLOODED_CPUS = 6
 STOP_SECONDS = 60
+FIRST_REPLICA_PORT = 31_100  # behind Serve's own range, where `make demo` has its replicas
+REPLICA_PORTS = 200
 
 ORDER = {
     "service": ("service",),
@@ -131,9 +133,7 @@ def start_service(
         "DEBUG": "true",
         "SCRIPTED_FUSE_FILE": str(folder / "fuse"),
         "RAY_AUTH_TOKEN_PATH": str(folder / "ray-token"),
-        # Else two services that start together take the same ones.
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(quiet_port()),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(quiet_port()),
+        **ingress_ports(),
         # Ray's workers would have to wait for whatever else runs on the machine.
         "RAY_worker_niceness": "0",
         **environment,
@@ -154,6 +154,22 @@ def start_service(
     http = httpx.Client(base_url=url, timeout=70, trust_env=False)
     # Ray's own commands want to be told, where they get an address.
     return Service(url, address, process, log, {"RAY_AUTH_MODE": "token", **variables}, http)
+
+
+def ingress_ports() -> dict[str, str]:
+    """Return the variables of ports that Serve's ingress shares with no service of another process.
+
+    HAProxy sends requests to the ports of its own replicas. When one of them has been killed, a
+    replica of another service might get its port before HAProxy has noticed.
+    """
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = FIRST_REPLICA_PORT + REPLICA_PORTS * process
+    return {
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(quiet_port()),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(quiet_port()),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(first),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(first + REPLICA_PORTS - 1),
+    }
 
 
 class Services:

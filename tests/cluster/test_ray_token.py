@@ -12,16 +12,21 @@ from tests.cluster.conftest import Service
 
 DRIVER = """
 import ray, raytasks
-ray.init(log_to_driver=False)
+ray.init(address="auto", log_to_driver=False)
 print("words:", ray.get(raytasks.submit("text_processing", {"text": "one two"}).ref)["word_count"])
 """
 
 
 def start(service: Service, home: Path, *command: str, **more: str) -> "subprocess.Popen[str]":
-    """Run Python as somebody else on this machine would: at home in a folder of their own."""
-    hidden = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_TOKEN")
+    """Run Python as somebody else on this machine would: at home in a folder of their own.
+
+    Ray finds this cluster by itself there, whatever others run beside it.
+    """
+    hidden = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_TOKEN", "RAY_ADDRESS")
     kept = {name: value for name, value in service.environment.items() if name not in hidden}
-    kept["RAY_ADDRESS"] = service.ray_address  # another cluster may be here
+    (home / "ray").mkdir(exist_ok=True)
+    (home / "ray" / "ray_current_cluster").write_text(service.ray_address)
+    kept["RAY_TMPDIR"] = str(home)
     return subprocess.Popen(
         [sys.executable, *command],
         env={**kept, "HOME": str(home), "PYTHONPATH": os.getcwd(), **more},
