@@ -45,6 +45,18 @@ def ingress_environment(host: str | None = None) -> dict[str, str]:
     }
 
 
+def fallback_environment(host: str | None = None) -> dict[str, str]:
+    """Return the variable of the port at which Serve's own proxy stands in for missing replicas.
+
+    HAProxy sends requests there while no replica is up. All clusters on a machine would share the
+    port by `SO_REUSEPORT`, so that one's requests reached the other. `host` as above. Raises
+    `MachineError`.
+    """
+    if ingress_environment(host).get(_SWITCH) != "1":
+        return {}
+    return {"RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port(8500))}
+
+
 def replica_ports() -> dict[str, str]:
     """Return the variables by which the replicas of a cluster have ports of their own.
 

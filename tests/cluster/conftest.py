@@ -167,6 +167,7 @@ def ingress_ports() -> dict[str, str]:
     return {
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(quiet_port()),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(quiet_port()),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(quiet_port()),
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(first),
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(first + REPLICA_PORTS - 1),
     }
