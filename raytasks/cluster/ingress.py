@@ -20,6 +20,7 @@ _MAX_CONNECTIONS = 4096  # Serve's own default from Ray 2.60 on; before it was 2
 _MIN_OPEN_FILES = 1024
 _REPLICA_PORTS = range(30_000, 31_000)  # Serve's own range
 _PORTS_OF_A_CLUSTER = 50
+_FALLBACK_PORTS = range(8500, 8600)  # Serve's own is the first
 _FIRST_PORT = "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT"
 _LAST_PORT = "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT"
 
@@ -54,7 +55,9 @@ def fallback_environment(host: str | None = None) -> dict[str, str]:
     """
     if ingress_environment(host).get(_SWITCH) != "1":
         return {}
-    return {"RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port(8500))}
+    # None that the system may give to a client before Serve listens there.
+    free = next(filter(_is_free, _FALLBACK_PORTS), None)
+    return {} if free is None else {"RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free)}
 
 
 def replica_ports() -> dict[str, str]:

@@ -133,6 +133,6 @@ def test_a_port_is_free_if_nobody_listens_there(taken: int) -> None:
 def test_serves_own_proxy_gets_a_port_that_no_other_cluster_has(
     monkeypatch: pytest.MonkeyPatch, host: str | None
 ) -> None:
-    monkeypatch.setattr(ingress, "_bound", lambda port: None if port == 8500 else port or 4321)
-    assert ingress.fallback_environment(host) == {"RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": "4321"}
+    monkeypatch.setattr(ingress, "_is_free", lambda port: port != 8500)
+    assert ingress.fallback_environment(host) == {"RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": "8501"}
     assert ingress.fallback_environment("127.0.0.2") == {}
