@@ -28,9 +28,10 @@ VERSION ?=
 # raytasks-client is made here, and is on no index in the version that is being made.
 LOCK := $(BIN)/uv pip compile --quiet --universal --no-header --extra handlers --no-emit-package raytasks-client
 
-# Of `make test`: clusters run one after the other, and wait much of their time; beside them, with a
-# lower priority, all else runs in two processes.
-WITH_RAY := tests/chaos/test_chaos.py tests/cluster
+# Of `make test`: clusters run two at a time, and wait much of their time; beside them, with a
+# lower priority, all else runs in two processes. Tests that share a service run one after the other.
+WITH_RAY := tests/cluster
+CLUSTERS := -n 2 --dist loadgroup --no-loadscope-reorder
 WITHOUT_RAY := $(addprefix --ignore=,$(WITH_RAY) tests/hosts)
 SIDE_BY_SIDE := -n 2 --dist loadfile
 
@@ -90,7 +91,7 @@ demo: install
 
 test: install $(VENV)/.docs
 	$(BIN)/python -m tests.side_by_side \
-	  clusters='env RAY_worker_niceness=0 $(BIN)/pytest --timeout 600 --durations 25 $(CHOSEN) $(WITH_RAY)' \
+	  clusters='env RAY_worker_niceness=0 $(BIN)/pytest $(CLUSTERS) --timeout 600 --durations 25 $(CHOSEN) $(WITH_RAY)' \
 	  others='nice -n 5 $(MAKE) --no-print-directory lint docs test-without-ray'
 
 test-all:

@@ -5,7 +5,8 @@ import socket
 
 from raytasks.cluster.ingress import free_port
 
-_FIRST, _LAST = 15_000, 31_000  # no system gives these to clients by itself
+_FIRST, _LAST = 20_000, 29_999
+"""Which no system gives to clients by itself, nor Ray to its workers, nor Serve to replicas."""
 
 
 def quiet_port() -> int:

@@ -119,13 +119,13 @@ def _run_on_ray(
     from raytasks.cluster import run_files
     from raytasks.cluster.control_store import open_control_store
     from raytasks.cluster.ray_noise import leave_out_noise
-    from raytasks.cluster.runs import folder
+    from raytasks.cluster.runs import folder, starting
 
     settings = version.settings
     head: RayProcess | None = None
     try:
         if settings.ray_address is None:
-            with step("Starting Ray"):
+            with step("Starting Ray"), starting():
                 store = open_control_store(settings.redis_url)
                 head = cluster.start_head(store, dashboard=dashboard, resources=resources)
         with step("Connecting to Ray"):

@@ -14,7 +14,7 @@ import ray
 from ray.exceptions import RayError
 
 from raytasks.cluster import token as ray_token
-from raytasks.cluster.ingress import ingress_environment
+from raytasks.cluster.ingress import fallback_environment, ingress_environment
 from raytasks.runner.on_ray.nodes import at_the_head
 
 _ASK_SECONDS = 20.0
@@ -94,6 +94,11 @@ def groups(host: str | None = None) -> list[Group]:
             "HTTP comes in by HAProxy.",
             "HTTP comes in by Ray's own proxy, which takes 6 to 10 times fewer requests",
             ingress_environment(host),
+        ),
+        Group(
+            "Requests reach no other cluster on this machine.",
+            "requests can reach another cluster on the same machine while no replica is up",
+            fallback_environment(host),
         ),
         *_FIXED,
     ]

@@ -6,6 +6,8 @@ that include 127.0.0.1. For all others, Serve's own proxy listens.
 """
 
 import importlib.util
+import os
+import random
 import resource
 import socket
 import sys
@@ -16,6 +18,11 @@ _SWITCH = "RAY_SERVE_ENABLE_HA_PROXY"
 _HOSTS_OF_HAPROXY = ("127.0.0.1", "localhost", "0.0.0.0")  # noqa: S104 - only compared
 _MAX_CONNECTIONS = 4096  # Serve's own default from Ray 2.60 on; before it was 20000
 _MIN_OPEN_FILES = 1024
+_REPLICA_PORTS = range(30_000, 31_000)  # Serve's own range
+_PORTS_OF_A_CLUSTER = 50
+_FALLBACK_PORTS = range(8500, 8600)  # Serve's own is the first
+_FIRST_PORT = "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT"
+_LAST_PORT = "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT"
 
 
 class MachineError(RaytasksError):
@@ -39,6 +46,38 @@ def ingress_environment(host: str | None = None) -> dict[str, str]:
     }
 
 
+def fallback_environment(host: str | None = None) -> dict[str, str]:
+    """Return the variable of the port at which Serve's own proxy stands in for missing replicas.
+
+    HAProxy sends requests there while no replica is up. All clusters on a machine would share the
+    port by `SO_REUSEPORT`, so that one's requests reached the other. `host` as above. Raises
+    `MachineError`.
+    """
+    if ingress_environment(host).get(_SWITCH) != "1":
+        return {}
+    # None that the system may give to a client before Serve listens there.
+    free = next(filter(_is_free, _FALLBACK_PORTS), None)
+    return {} if free is None else {"RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free)}
+
+
+def replica_ports() -> dict[str, str]:
+    """Return the variables by which the replicas of a cluster have ports of their own.
+
+    For a moment, HAProxy goes on sending requests to the port of a replica that was killed. A
+    replica of another cluster on this machine must not get that port meanwhile: Serve itself gives
+    the lowest free one. So each cluster draws a part of Serve's range in which nobody listens.
+    Ports that the user has set are kept.
+    """
+    if _FIRST_PORT in os.environ or _LAST_PORT in os.environ:
+        return {}
+    starts = _REPLICA_PORTS[::_PORTS_OF_A_CLUSTER]
+    for first in random.sample(starts, len(starts)):
+        ports = range(first, first + _PORTS_OF_A_CLUSTER)
+        if all(map(_is_free, ports)):
+            return {_FIRST_PORT: str(ports[0]), _LAST_PORT: str(ports[-1])}
+    return {}
+
+
 def check_open_files() -> None:
     """Refuse a machine whose limit of open files is too low. Raises `MachineError`."""
     allowed = _open_files()
@@ -55,15 +94,25 @@ def free_port(preferred: int = 0) -> int:
     Raises `MachineError`.
     """
     for port in (preferred, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("", port))
-            except OSError:
-                continue
-            number: int = probe.getsockname()[1]
+        if number := _bound(port):
             return number
     raise MachineError("no free port is left on this machine")
+
+
+def _is_free(port: int) -> bool:
+    return _bound(port) is not None
+
+
+def _bound(port: int) -> int | None:
+    """Return the number of a port that can be listened at: any for 0, None if it is taken."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return None
+        number: int = probe.getsockname()[1]
+        return number
 
 
 def _open_files() -> int:

@@ -24,7 +24,7 @@ from ray.exceptions import AuthenticationError
 from raytasks.cluster import token as ray_token
 from raytasks.cluster.control_store import ControlStore
 from raytasks.cluster.environment import ray_environment
-from raytasks.cluster.ingress import check_open_files, free_port
+from raytasks.cluster.ingress import check_open_files, free_port, replica_ports
 from raytasks.cluster.node_resources import NodeResources
 from raytasks.model.lines import one_line
 from raytasks.model.tasks import RaytasksError
@@ -208,14 +208,14 @@ def _agent_arguments() -> list[str]:
 
 def _start(command: list[str], address: str, store: ControlStore | None = None) -> RayProcess:
     log = Path(tempfile.mkstemp(prefix="raytasks-ray-", suffix=".log")[1])
-    of_store = store.environment if store else {}
+    of_head = {**store.environment, **replica_ports()} if store else {}
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - our own command, no shell
             command,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **ray_environment(), **of_store, OWNER: owner_mark()},
+            env={**os.environ, **ray_environment(), **of_head, OWNER: owner_mark()},
             # A Ctrl-C in the terminal is for this process alone, which stops Ray after its own
             # work.
             start_new_session=True,

@@ -5,6 +5,7 @@ process, since ids come again. What a run writes before it ends is read through 
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -65,6 +66,17 @@ def noted(port: int, url: str, grace_seconds: float) -> Iterator[Note]:
         yield note
     finally:
         file.unlink(missing_ok=True)
+
+
+@contextmanager
+def starting() -> Iterator[None]:
+    """Let no other run of this user start Ray until the block ends: both would take the same ports.
+
+    It waits for one that does. Raises `ClusterError`.
+    """
+    with (folder() / "starting.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @dataclass

@@ -85,7 +85,6 @@ def up(folder: Path, *arguments: str, **environment: str) -> Done:
 @pytest.mark.parametrize(
     ("arguments", "environment", "said"),
     [
-        ([], {"DEBUG": "false"}, "SECRET_KEY must be set"),
         ([], {"REDIS_URL": "redis://127.0.0.1:1"}, "REDIS_URL: Redis cannot be used at"),
         (["--address=127.0.0.1:1"], {}, "no Ray cluster answers at address 127.0.0.1:1"),
     ],

@@ -26,20 +26,22 @@ CALLBACK_SECRET = "whsec_" + base64.b64encode(b"s" * 32).decode()
 START_SECONDS = 180
 FLOODED_CPUS = 6
 STOP_SECONDS = 60
+FIRST_REPLICA_PORT = 31_100  # behind Serve's own range, where `make demo` has its replicas
+REPLICA_PORTS = 200
 
-GROUPS = (
-    "no_service",
-    "small_service",
-    "durable_service",
-    "pooled_service",
-    "concurrent_service",
-    "calling_service",
-    "flooded_service",
-    "service",
-)
-"""The fixtures of services, in the order in which they run.
+ORDER = {
+    "service": ("service",),
+    "flooded_service": ("flooded_service", "concurrent_service", "calling_service"),
+    "durable_service": ("durable_service",),
+    "pooled_service": ("pooled_service",),
+    "small_service": ("small_service",),
+}
+"""The services that modules share, with their fixtures, in the order in which the tests run.
 
-The last of the flood's tests kills that service, and starts `service` in its place.
+Where two processes run the tests, a service is one piece of work for one of them. So is
+each module that shares none. The longest pieces come first.
+
+The last test of the flood kills that service, and starts the next one in its place.
 """
 
 
@@ -131,6 +133,7 @@ def start_service(
         "DEBUG": "true",
         "SCRIPTED_FUSE_FILE": str(folder / "fuse"),
         "RAY_AUTH_TOKEN_PATH": str(folder / "ray-token"),
+        **ingress_ports(),
         # Ray's workers would have to wait for whatever else runs on the machine.
         "RAY_worker_niceness": "0",
         **environment,
@@ -151,6 +154,23 @@ def start_service(
     http = httpx.Client(base_url=url, timeout=70, trust_env=False)
     # Ray's own commands want to be told, where they get an address.
     return Service(url, address, process, log, {"RAY_AUTH_MODE": "token", **variables}, http)
+
+
+def ingress_ports() -> dict[str, str]:
+    """Return the variables of ports that Serve's ingress shares with no service of another process.
+
+    HAProxy sends requests to the ports of its own replicas. When one of them has been killed, a
+    replica of another service might get its port before HAProxy has noticed.
+    """
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = FIRST_REPLICA_PORT + REPLICA_PORTS * process
+    return {
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(quiet_port()),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(quiet_port()),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(quiet_port()),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(first),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(first + REPLICA_PORTS - 1),
+    }
 
 
 class Services:
@@ -195,15 +215,32 @@ def no_service(services: Services) -> None:
     services.stop()
 
 
-def start_default(services: Services, killed: Service | None = None) -> Service:
-    """Return the service of most tests; start it if it does not run.
+@pytest.fixture
+def service(services: Services) -> Service:
+    """The service of most tests, and what a head needs to keep its control store where we look."""
+
+    def start(folder: Path) -> Service:
+        control = folder / "control"
+        control.mkdir()
+        return start_service(
+            folder, dashboard=True, LEASE_SECONDS="5", RAY_gcs_storage_path=str(control)
+        )
+
+    return services.get("service", start)
+
+
+def start_pooled(
+    services: Services, kind: str, cpus: int, killed: Service | None = None
+) -> Service:
+    """Return the service with pools of all kinds, and callbacks; start it if it does not run.
 
     It takes the place of a `killed` one: its port, its database and its artifacts.
     """
 
     def start(folder: Path) -> Service:
-        (folder / "control").mkdir()
-        control = str(folder / "control")
+        modules = (
+            "concurrent_handlers", "around_handlers", "pool_handlers", "group_handlers", "scripted",
+        )  # fmt: skip
         here = {
             "DATABASE_URL": f"sqlite:///{folder}/tasks.db",
             "ARTIFACTS_URL": f"{folder}/artifacts",
@@ -212,33 +249,9 @@ def start_default(services: Services, killed: Service | None = None) -> Service:
         return start_service(
             folder,
             0 if killed is None else httpx.URL(killed.url).port or 0,
-            dashboard=True,
+            cpus=cpus,
             DATABASE_URL=kept["DATABASE_URL"],
             ARTIFACTS_URL=kept["ARTIFACTS_URL"],
-            LEASE_SECONDS="5",
-            RAY_gcs_storage_path=control,
-        )
-
-    return services.get("service", start)
-
-
-@pytest.fixture
-def service(services: Services) -> Service:
-    """The service of most tests, and what a head needs to keep its control store where we look."""
-
-    return start_default(services)
-
-
-def start_pooled(services: Services, kind: str, cpus: int) -> Service:
-    """Return the service with pools of all kinds, and callbacks; start it if it does not run."""
-
-    def start(folder: Path) -> Service:
-        modules = (
-            "concurrent_handlers", "around_handlers", "pool_handlers", "group_handlers", "scripted",
-        )  # fmt: skip
-        return start_service(
-            folder,
-            cpus=cpus,
             TASK_MODULES=",".join(f"tests.{name}" for name in modules),
             RUNNER_IDLE_SECONDS="4",
             LEASE_SECONDS="5",
@@ -328,16 +341,48 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.write_line(line)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Give what a process of xdist has measured to the one that tells it."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["recovery"] = recovery.TIMES
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take what a process of xdist has measured; one that has died gives nothing."""
+    recovery.TIMES.update(getattr(node, "workeroutput", {}).get("recovery", {}))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep together the tests that share a service, in the order that their marks ask for."""
-    items.sort(key=lambda item: (_group(item), _place(item)))
+    here = [item for item in items if item.path.parent == Path(__file__).parent]
+    others = [item for item in items if item.path.parent != Path(__file__).parent]
+    items[:] = [*others, *sorted(here, key=_place)]
+    if getattr(config.option, "loadgroup", False):
+        for item in here:
+            # As xdist itself does for its mark, but where pytest 9.2 does not look any more.
+            item._id = type(item.id).parse(f"{item.nodeid}@{_group(item)}")
 
 
-def _group(item: pytest.Item) -> int:
+def _group(item: pytest.Item) -> str:
+    """Return the name of the shared service, else of the module.
+
+    A test may get a service under another's name, by a fixture of its module's own.
+    """
     used = getattr(item, "fixturenames", ())
-    return next((place for place, name in enumerate(GROUPS) if name in used), -1)
+    shared = [group for group, fixtures in ORDER.items() if any(name in used for name in fixtures)]
+    return shared[-1] if shared else item.path.stem
 
 
-def _place(item: pytest.Item) -> int:
+def _place(item: pytest.Item) -> tuple[int, int, int]:
+    """Return where a test comes: by its service, by that one's fixture, and by its mark."""
+    group = _group(item)
+    used = getattr(item, "fixturenames", ())
+    fixtures = ORDER.get(group, ())
     marks = {"fresh_service": -1, "ends_service": 1}
-    return next((place for name, place in marks.items() if item.get_closest_marker(name)), 0)
+    return (
+        list(ORDER).index(group) if group in ORDER else len(ORDER),
+        next((place for place, name in enumerate(fixtures) if name in used), 0),
+        next((place for name, place in marks.items() if item.get_closest_marker(name)), 0),
+    )

@@ -24,7 +24,7 @@ from tests.cluster.conftest import STOP_SECONDS, Service, start_service
 from tests.postgres_server import PostgresServer
 
 NO_HAPROXY = "127.0.0.2"
-"""Where the second cluster listens: only one at a time can use HAProxy on a machine."""
+"""Where the second cluster listens: at a host for which Serve's own proxy is used, not HAProxy."""
 
 _KEYS = 20
 

@@ -1,11 +1,14 @@
 """`raytasks demo --break` on a service of the tests: the kills are real, and nothing is lost."""
 
+import pytest
+
 from raytasks.cli.demo_break import Plan, break_service
 from tests.cluster.conftest import Service
 from tests.cluster.processes import HAPROXY, REPLICA, TRACKER, only
 from tests.cluster.recovery import TIMES
 
 
+@pytest.mark.slow
 def test_what_is_killed_comes_back_and_nothing_is_lost(service: Service) -> None:
     names = (TRACKER, REPLICA, HAPROXY)
     before = {name: only(service, name).pid for name in names}

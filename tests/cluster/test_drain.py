@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,6 +42,14 @@ def command(service: Service, *arguments: str, **environment: str) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def wait_until_paused(service: Service, task: dict[str, Any]) -> None:
+    """Wait until the tracker says that a pause holds a task back; a new one has to start before."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while "paused" not in [why["code"] for why in service.get(task)["waiting_for"] or ()]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_a_drain_waits_for_what_runs_and_holds_back_the_rest(
@@ -85,10 +94,8 @@ def test_a_pause_of_a_type_holds_it_back_until_it_is_resumed(
     other = service.submit("versioned_remote", payload)
     assert service.wait(other)["state"] == "COMPLETED"
     kill(only(service, TRACKER))  # it does not forget
-    command(service, "deploy")  # nor does a deployment end it
-    found = service.get(waiting, wait=3)
-    assert found["state"] == "PENDING"
-    assert found["waiting_for"][0]["code"] == "paused"
+    wait_until_paused(service, waiting)
+    assert service.get(waiting, wait=3)["state"] == "PENDING"
     assert "there was no such pause" in command(service, "resume")
     assert command(service, "resume", "--type=versioned") == "tasks are handed out again\n"
     assert service.wait(waiting)["state"] == "COMPLETED"
@@ -117,6 +124,8 @@ def test_a_new_version_takes_new_tasks_while_the_old_one_finishes(
     mark = tmp_path / "mark"
     old = [service.submit(kind, {"gate": str(gates[0]), "mark": str(mark)}) for kind in KINDS]
     begun(mark, attempts=2)
+    assert service.http.post("/pause", json={"task_type": "version"}).status_code == 200
+    held = service.submit("version", {})
     write_versioned(folder, 2)
     assert "versioned, versioned_remote" in command(service, "deploy")
     new = [service.submit(kind, {"gate": str(gates[1]), "mark": str(mark)}) for kind in KINDS]
@@ -126,6 +135,9 @@ def test_a_new_version_takes_new_tasks_while_the_old_one_finishes(
     for task in old:
         done = service.wait(task)
         assert (done["result"], done["attempt"]) == (1, 1)
+    wait_until_paused(service, held)  # a deployment does not end such a pause
+    assert service.http.post("/resume", json={"task_type": "version"}).json()["ended"]
+    assert service.wait(held)["state"] == "COMPLETED"
 
 
 def test_an_old_version_that_runs_for_too_long_is_given_back(

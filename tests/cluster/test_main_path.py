@@ -303,6 +303,7 @@ def test_many_clients_at_once_get_their_own_tasks(service: Service) -> None:
     assert {n: task["result"]["value"] for n, task in results.items()} == {n: n for n in range(32)}
 
 
+@pytest.mark.slow
 def test_redeployed_api_leaves_running_tasks_alone(service: Service, tmp_path: Path) -> None:
     gate, mark = tmp_path / "gate", tmp_path / "mark"
     script = {"step": "wait_file", "file": str(gate), "mark": str(mark)}

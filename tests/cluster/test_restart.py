@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.cluster.conftest import Service, Services, start_default
+from tests.cluster.conftest import FLOODED_CPUS, Service, Services, start_pooled
 from tests.cluster.processes import PATIENCE_SECONDS, kill_control_store, wait_gone
 
 
@@ -20,10 +20,10 @@ def test_killed_service_starts_again_on_its_port_and_finishes_every_task(
     """All processes of the first one end with it, also where the control store was restarted."""
     first = flooded_service
     end_flood(first)
-    done = first.run("noop", {})
+    done = first.run("scripted", {})
     running = first.submit("scripted", {"step": "wait_file", "file": str(tmp_path / "gate")})
     first.wait_until(running, "RUNNING")
-    waiting = first.submit("noop", {}, delay_seconds=1)
+    waiting = first.submit("scripted", {}, delay_seconds=1)
     load = [first.submit("scripted", {"step": "sleep", "seconds": 0.05}) for _ in range(100)]
     first.wait(load[10])
     kill_control_store(first)
@@ -32,7 +32,7 @@ def test_killed_service_starts_again_on_its_port_and_finishes_every_task(
     first.process.wait()
     wait_gone(*family, seconds=10)
 
-    second = start_default(services, first)
+    second = start_pooled(services, "flooded_service", FLOODED_CPUS, first)
     assert second.url == first.url
     (tmp_path / "gate").touch()
     assert second.get(done)["state"] == "COMPLETED"

@@ -21,7 +21,6 @@ HERE = "os.environ.get('ONLY_HERE') == 'yes'"
 OWN = "{'env_vars': {'A': '1'}}"
 BAD = {
     "raises": f"assert {HERE}, 'a package that the cluster lacks'",
-    "leaves": f"{HERE} or exit(0)",
     "dies": f"{HERE} or os._exit(0)",
 }
 

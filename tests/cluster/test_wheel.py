@@ -229,8 +229,23 @@ def test_a_project_of_ones_own(installed: Installed, tmp_path: Path) -> None:
         driver = [str(installed.python), "driver.py"]
         told = installed.run(driver, project, RAY_ADDRESS=address)
         assert told.splitlines()[-1] == "FROM A DRIVER!"
+    kept = {path.name for path in project.iterdir() if not path.name.startswith("tasks.db-")}
+    written = {"handlers", "tests", ".env", "README.md"}
+    assert (
+        {"tasks.db", *written} <= kept <= {"tasks.db", *written, "shop", "driver.py", "artifacts"}
+    )
+    assert {path.name for path in tmp_path.iterdir()} == {ODD_NAME}
 
-        # What is deployed from another folder is loaded from there, whatever has the same names.
+
+@pytest.mark.slow
+def test_what_is_deployed_from_another_folder_is_loaded_from_there(
+    installed: Installed, tmp_path: Path
+) -> None:
+    """The folder of the service has modules of the same names."""
+    project = tmp_path / ODD_NAME
+    write(project, handlers____init__="", handlers__shout=SHOUT, shop__words="MARK = '!'")
+    with up(installed, project) as (http, address):
+        assert result_of(http, "shout", {"text": "hello"}) == "HELLO!"
         other = tmp_path / "other"
         write(other, handlers____init__="", handlers__shout=SHOUT, shop__words="MARK = '?'")
         write(other, shop__tasks=CHARGE)
@@ -241,12 +256,6 @@ def test_a_project_of_ones_own(installed: Installed, tmp_path: Path) -> None:
             assert result_of(http, task_type, {"text": "hello"}) == "HELLO?"
         for task_type in ("charge", "charge_alone"):
             assert result_of(http, task_type, {"amount": 3}) == 3
-    kept = {path.name for path in project.iterdir() if not path.name.startswith("tasks.db-")}
-    written = {"handlers", "tests", ".env", "README.md"}
-    assert (
-        {"tasks.db", *written} <= kept <= {"tasks.db", *written, "shop", "driver.py", "artifacts"}
-    )
-    assert {path.name for path in tmp_path.iterdir()} == {ODD_NAME, "other"}
 
 
 @pytest.mark.slow

@@ -103,3 +103,36 @@ def test_a_free_port_is_free(taken: int) -> None:
     assert ingress.free_port(taken) != taken
     port = ingress.free_port()
     assert ingress.free_port(port) == port
+
+
+FIRST = "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT"
+LAST = "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT"
+
+
+def test_a_cluster_gets_no_replica_ports_near_which_somebody_listens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv(FIRST, raising=False)
+    monkeypatch.delenv(LAST, raising=False)
+    left = range(30_150, 30_200)
+    monkeypatch.setattr(ingress, "_is_free", lambda port: port in left or port % 50 != 49)
+    assert ingress.replica_ports() == {FIRST: "30150", LAST: "30199"}
+    monkeypatch.setattr(ingress, "_is_free", lambda _: False)
+    assert ingress.replica_ports() == {}
+    monkeypatch.setenv(FIRST, "40000")
+    monkeypatch.setattr(ingress, "_is_free", lambda _: True)
+    assert ingress.replica_ports() == {}
+
+
+def test_a_port_is_free_if_nobody_listens_there(taken: int) -> None:
+    assert not ingress._is_free(taken)
+    assert ingress._is_free(ingress.free_port())
+
+
+@pytest.mark.parametrize("host", [None, "127.0.0.1"])
+def test_serves_own_proxy_gets_a_port_that_no_other_cluster_has(
+    monkeypatch: pytest.MonkeyPatch, host: str | None
+) -> None:
+    monkeypatch.setattr(ingress, "_is_free", lambda port: port != 8500)
+    assert ingress.fallback_environment(host) == {"RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": "8501"}
+    assert ingress.fallback_environment("127.0.0.2") == {}

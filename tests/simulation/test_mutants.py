@@ -15,7 +15,7 @@ from tests.simulation.mutation import NOTES
 
 pytestmark = pytest.mark.untraced  # each step of the loop would be traced
 
-OF_EACH_KIND = MUTANTS[::4]
+OF_EACH_KIND = MUTANTS[::8]
 """Those that `make test` tries: mutants of a kind stand beside each other in the list."""
 
 OTHERS = [mutant for mutant in MUTANTS if mutant not in OF_EACH_KIND]

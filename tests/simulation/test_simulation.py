@@ -12,7 +12,7 @@ from tests.simulation.run import Summary, report, simulate
 
 pytestmark = pytest.mark.untraced  # each step of the loop would be traced
 
-SCHEDULES = 40
+SCHEDULES = 28
 """How many schedules `make test` runs; `make simulate` runs as many as you like."""
 
 FIRST_SEED = 1

@@ -120,7 +120,7 @@ def test_a_tenant_behind_a_flood_waits_twice_as_long_as_alone_at_most() -> None:
         minute.run(60.0)
         return sorted(minute.waits[name] for name in mine)[94]
 
-    alone, behind = p95(0), p95(3000)
+    alone, behind = p95(0), p95(1000)
     assert behind <= 2.2 * alone + 0.05
 
 

@@ -1,7 +1,4 @@
-"""The short chaos run: load and one fault of each kind at the least, on both databases.
-
-It runs services of its own, and so must come before the one that the cluster tests share.
-"""
+"""The short chaos run: load and one fault of each kind at the least, on both databases."""
 
 from pathlib import Path
 
@@ -18,11 +15,17 @@ CRASH_SECONDS = 10.0
 """How far apart those are that kill a process, whose start takes a processor for two seconds."""
 
 # With what follows the load: the service finishes every task, and stops.
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("no_service")]
 
 
 def test_nothing_accepted_is_lost_on_sqlite(tmp_path: Path) -> None:
-    options = Options(seed=11, seconds=SECONDS, rate=RATE, crash_seconds=CRASH_SECONDS)
+    options = Options(
+        seed=11,
+        seconds=SECONDS,
+        rate=RATE,
+        crash_seconds=CRASH_SECONDS,
+        freeze_tracker=False,  # to save its time; `test_service_killed.py` freezes it, under load
+    )
     verdict = run_chaos(options, tmp_path, f"sqlite:///{tmp_path}/t.db")
     assert not verdict.violations, verdict.text
 
