@@ -145,9 +145,15 @@ class Aside:
         self._parts.pop(part, None)
 
     def postpone(self, part: str) -> None:
-        """Record that there was nothing to do for a part; try it again after its pause."""
+        """Record that there was nothing to do for a part; try it again after its pause.
+
+        One for which the database was away is left out no longer: nothing waits for it, so an
+        outage that is over would be told for as long as nothing does.
+        """
         known = self._parts.get(part)
-        if known is not None:
+        if known is not None and isinstance(known.error, StoreUnavailable):
+            self.admit(part)
+        elif known is not None:
             known.due_at = self._monotonic() + known.pause
 
     def is_barred(self, part: str) -> bool:

@@ -21,6 +21,7 @@ from raytasks.store.transaction import FenceBroken, Transaction
 from raytasks.tracker import access, aside, backlog, intake
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.inbox import Inbox
+from raytasks.tracker.recovery import DUE_TASKS, EXPIRED_TASKS
 from tests.making import new_task, outcome, task_id
 from tests.tracking import PATIENCE, FaultyStore, ScriptedRunner, let_run, tracker_on, until
 
@@ -360,6 +361,17 @@ class TestWritesThatFail:
             await asyncio.sleep(0.01)
         store.poison = frozenset()
         await until(tracker, 1, State.COMPLETED)
+        assert (await tracker.read(Health()))["database"] == {"ok": True, "error": None}
+
+    async def test_health_says_no_more_so_when_nothing_waits_for_what_was_left_out(
+        self, tracker: Tracker
+    ) -> None:
+        kept = tracker.ticker.recovery.aside
+        kept.bar(DUE_TASKS, StoreUnavailable("the connection was lost"))
+        kept.bar(EXPIRED_TASKS, DataError("", None, Server("22003")))
+        assert not (await tracker.read(Health()))["database"]["ok"]
+        tracker.ticker.wake.set()  # no task becomes due
+        assert await named(tracker, 1) == [EXPIRED_TASKS]
         assert (await tracker.read(Health()))["database"] == {"ok": True, "error": None}
 
     async def test_no_more_is_taken_than_there_is_room_for_and_all_of_it_in_the_end(
