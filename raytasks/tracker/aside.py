@@ -147,8 +147,8 @@ class Aside:
     def postpone(self, part: str) -> None:
         """Record that there was nothing to do for a part; try it again after its pause.
 
-        One for which the database was away is left out no longer: nothing waits for it, so an
-        outage that is over would be told for as long as nothing does.
+        One for which the database was away is left out no longer. As nothing waits for it, an
+        outage that is over would be told without end.
         """
         known = self._parts.get(part)
         if known is not None and isinstance(known.error, StoreUnavailable):
