@@ -12,8 +12,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 ENDING_SECONDS = 60.0
@@ -102,6 +103,33 @@ class Running:
                 print(f"{name} | {line.rstrip()}", flush=True)
 
 
+class Interrupts:
+    """The signals that end this program: `KeyboardInterrupt` each, unless they are held back."""
+
+    def __init__(self) -> None:
+        self._is_held = self._has_come = False
+
+    def __call__(self, _number: int, _frame: object) -> None:
+        """Handle a signal."""
+        self._has_come = True
+        if not self._is_held:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def held_back(self) -> Iterator[None]:
+        """Raise only at the end of the block what comes within it."""
+        self._is_held = True
+        try:
+            yield
+        finally:
+            self._is_held = False
+        if self._has_come:
+            raise KeyboardInterrupt
+
+
+_INTERRUPTS = Interrupts()
+
+
 def run_all(lanes: list[Lane], seconds: float) -> list[Ended]:
     """Run the commands, all of them for `seconds` at most.
 
@@ -112,7 +140,9 @@ def run_all(lanes: list[Lane], seconds: float) -> list[Ended]:
     pool = ThreadPoolExecutor(2 * len(lanes))
     running: list[Running] = []
     try:
-        running.extend(Running(lane, width) for lane in lanes)  # has those before one that fails
+        for lane in lanes:
+            with _INTERRUPTS.held_back():  # else one that was just started would be left
+                running.append(Running(lane, width))
         waiting = [pool.submit(item.wait, deadline) for item in running]
         return [item.result() for item in waiting]
     except BaseException:
@@ -122,19 +152,15 @@ def run_all(lanes: list[Lane], seconds: float) -> list[Ended]:
         pool.shutdown()
 
 
-def _interrupt(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt
-
-
 def main() -> int:
     """Run what the command line names; return the exit code."""
     parser = argparse.ArgumentParser(description="Run commands at the same time.")
     parser.add_argument("--seconds", type=float, default=4500.0, help="for each of them")
     parser.add_argument("lanes", nargs="+", metavar="name=command", type=Lane.read)
     given = parser.parse_args()
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, _INTERRUPTS)
     # Who runs this in the background has SIGINT ignored, and the commands would inherit that.
-    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGINT, _INTERRUPTS)
     try:
         ended = run_all(given.lanes, given.seconds)
     except KeyboardInterrupt:

@@ -8,6 +8,9 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
+
+from tests.side_by_side import Interrupts
 
 ROOT = Path(__file__).parents[2]
 LEAVES = "import os, subprocess, sys; print(subprocess.Popen(['sleep', '600']).pid, flush=True)"
@@ -85,6 +88,16 @@ def test_sigterm_ends_them_all() -> None:
     while psutil.pid_exists(pid):
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_a_signal_waits_until_what_is_just_started_is_known() -> None:
+    interrupts, known = Interrupts(), []
+    with pytest.raises(KeyboardInterrupt), interrupts.held_back():
+        interrupts(signal.SIGTERM, None)
+        known.append("started")
+    assert known == ["started"]
+    with pytest.raises(KeyboardInterrupt):
+        interrupts(signal.SIGTERM, None)
 
 
 def test_what_is_no_command_is_refused() -> None:

@@ -291,15 +291,14 @@ MUTANTS = (
     Mutant(
         "slot not freed when an attempt is lost",
         "raytasks.tracker.claim_book",
-        "            limits.ended(running, begun=self._has_begun(running, outcome))\n",
-        "            if outcome.kind not in CRASHES:\n"
-        "                limits.ended(running, begun=self._has_begun(running, outcome))\n",
+        "            limits.ended(running, begun=not matters or",
+        "            outcome.kind in CRASHES or limits.ended(running, begun=not matters or",
     ),
     Mutant(
         "what runs is not counted at the start",
         "raytasks.tracker.limit_book",
-        "item.limit_values):\n                gate.running += 1\n",
-        "item.limit_values):\n                gate.running += 0\n",
+        "in self._hold(item):\n                gate.running += 1\n",
+        "in self._hold(item):\n                gate.running += 0\n",
     ),
     Mutant(
         "parked lane not woken",

@@ -19,8 +19,8 @@ MUTANTS_OF_ORDERS = (
     Mutant(
         "keyed limits count in another namespace",
         "raytasks.tracker.limit_book",
-        "item.namespace, item.limit_values):\n                gate.running += 1\n",
-        '"default", item.limit_values):\n                gate.running += 1\n',
+        "running.namespace, running.limit_values)\n        if gates:\n",
+        '"default", running.limit_values)\n        if gates:\n',
     ),
     # Pauses
     Mutant(
