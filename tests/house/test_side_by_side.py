@@ -92,9 +92,14 @@ def test_sigterm_ends_them_all() -> None:
 
 def test_a_signal_waits_until_what_is_just_started_is_known() -> None:
     interrupts, known = Interrupts(), []
-    with pytest.raises(KeyboardInterrupt), interrupts.held_back():
-        interrupts(signal.SIGTERM, None)
-        known.append("started")
+
+    def begin() -> None:
+        with interrupts.held_back():
+            interrupts(signal.SIGTERM, None)
+            known.append("started")
+
+    with pytest.raises(KeyboardInterrupt):
+        begin()
     assert known == ["started"]
     with pytest.raises(KeyboardInterrupt):
         interrupts(signal.SIGTERM, None)
