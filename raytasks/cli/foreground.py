@@ -2,9 +2,10 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 
@@ -12,6 +13,8 @@ from raytasks.cli.output import lasting_output
 
 if TYPE_CHECKING:
     from raytasks.cluster.processes import RayProcess
+
+Result = TypeVar("Result")
 
 console = Console(highlight=False, file=lasting_output())
 
@@ -41,9 +44,35 @@ def wait_for_signal(stopping: threading.Event, ray_process: "RayProcess | None")
     """Wait until the event is set. Raises `RayEnded` if Ray ends before that."""
     while not stopping.wait(_CHILD_CHECK_SECONDS):
         if ray_process is not None and not ray_process.alive():
-            from raytasks.cluster.processes import RayEnded
+            raise _ended(ray_process)
 
-            raise RayEnded(f"Ray has ended by itself: {ray_process.last_words()}")
+
+def while_there(ray_process: "RayProcess | None", call: Callable[[], Result]) -> Result:
+    """Return what a call to Ray returns; None is a Ray of others.
+
+    Raises `RayEnded` if Ray ends before that: the call itself would wait for a minute.
+    """
+    if ray_process is None:
+        return call()
+    answer: Future[Result] = Future()
+
+    def make() -> None:
+        try:
+            answer.set_result(call())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=make, daemon=True).start()
+    while not wait([answer], _CHILD_CHECK_SECONDS).done:
+        if not ray_process.alive():
+            raise _ended(ray_process)
+    return answer.result()
+
+
+def _ended(ray_process: "RayProcess") -> Exception:
+    from raytasks.cluster.processes import RayEnded
+
+    return RayEnded(f"Ray has ended by itself: {ray_process.last_words()}")
 
 
 @contextmanager

@@ -11,7 +11,14 @@ import typer
 
 from raytasks.cli import former_cluster, operate
 from raytasks.cli.db import prepare_database
-from raytasks.cli.foreground import catch_signals, console, step, stop_signals, wait_for_signal
+from raytasks.cli.foreground import (
+    catch_signals,
+    console,
+    step,
+    stop_signals,
+    wait_for_signal,
+    while_there,
+)
 from raytasks.cli.machine_options import (
     Labels,
     Memory,
@@ -140,6 +147,8 @@ def _run_on_ray(
     finally:
         if _is_there(head):
             cluster.disconnect()
+        else:
+            cluster.forget()
         if head is not None:
             with step("Stopping Ray"):
                 head.stop()
@@ -194,7 +203,7 @@ def _serve(
         wait_for_signal(stopping, head)
     finally:
         if ours and _is_there(head):
-            note.given_back(_stop_service(version.settings.stop_grace_seconds) or 0)
+            note.given_back(_stop_service(version.settings.stop_grace_seconds, head) or 0)
         log.stop()
 
 
@@ -222,11 +231,16 @@ def _tell_what_is_lacking(host: str) -> None:
     console.print("to mend it: eval \"$(raytasks env)\" before 'ray start', on each machine")
 
 
-def _stop_service(grace: float) -> int | None:
+def _stop_service(grace: float, head: "RayProcess | None") -> int | None:
     from raytasks import service
+    from raytasks.cluster.processes import RayEnded
 
     with step(f"Stopping the service (running tasks have {grace:g} seconds)"):
-        released = service.stop_service(grace)
+        try:
+            released = while_there(head, lambda: service.stop_service(grace))
+        except RayEnded as error:  # such as a drained head, which ends when nothing runs there
+            console.print(f"{error}; what still ran runs at the next start", soft_wrap=True)
+            return None
     if released is None:
         console.print(operate.NO_TRACKER, soft_wrap=True)
     elif released:

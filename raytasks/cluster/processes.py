@@ -1,5 +1,6 @@
 """Ray processes: start a head, join a machine to a cluster, stop them, end leftovers."""
 
+import atexit
 import contextlib
 import ctypes
 import ipaddress
@@ -168,6 +169,14 @@ def connect(address: str) -> None:
 def disconnect() -> None:
     """Disconnect this process from its cluster, if it is connected."""
     ray.shutdown()
+
+
+def forget() -> None:
+    """Have this process say nothing to its cluster at its end.
+
+    For one that has ended: that would wait for a minute.
+    """
+    atexit.unregister(ray.shutdown)
 
 
 def end_leftovers() -> int:
