@@ -10,7 +10,7 @@ import argparse
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -20,6 +20,7 @@ from benchmarks.flow_cost import PLAIN, completed, new_tasks, submit, tracking, 
 from benchmarks.servers.postgres import running_postgres
 from raytasks.model.tasks import NewTask
 
+KINDS = ["sqlite", "postgresql"]
 PAYLOAD = '"' + "x" * 98 + '"'
 
 
@@ -64,12 +65,12 @@ def bytes_per_task(url: str, number: int) -> float:
     return (size_of(url) - empty) / number
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Measure, and print a line for each database."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--tasks", type=int, default=20_000)
-    parser.add_argument("--on", nargs="*", default=["sqlite", "postgresql"])
-    given = parser.parse_args(arguments)
+    parser.add_argument("--on", nargs="*", default=KINDS, choices=KINDS)
+    given = parser.parse_args()
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="task-size-"))
         for kind in given.on:
