@@ -20,6 +20,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.far_handlers import ELSEWHERE, FAR, LABEL, NEAR
+from benchmarks.measures import processor_seconds
 from benchmarks.servers.programs import Program, ProgramFailed
 from benchmarks.servers.service import TRACKER, WARM_RUNNER, Service, running_service
 
@@ -80,13 +81,13 @@ def _drained(service: Service, other: Program, kind: str, tasks: int) -> dict[st
     with service.control() as control:
         before = service.completed()
         service.submit(tasks, KINDS[kind])
-        used = _used(tracker), _used(runner)
+        used = processor_seconds(tracker), processor_seconds(runner)
         began = control.resume()
         seconds = service.wait_completed(before + tasks) - began
         return {
             "per_second": tasks / seconds,
-            "tracker_us": 1e6 * (_used(tracker) - used[0]) / tasks,
-            "runner_us": 1e6 * (_used(runner) - used[1]) / tasks,
+            "tracker_us": 1e6 * (processor_seconds(tracker) - used[0]) / tasks,
+            "runner_us": 1e6 * (processor_seconds(runner) - used[1]) / tasks,
         }
 
 
@@ -102,11 +103,6 @@ def _only(
         if named and (pids is None or process.pid in pids):
             return process
     raise ProgramFailed(f"{name} does not run")
-
-
-def _used(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return times.user + times.system
 
 
 def _alone(service: Service, task_type: str, tasks: int) -> float:

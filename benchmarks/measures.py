@@ -1,8 +1,10 @@
-"""The results of a measurement, and the little mathematics of them: pure functions."""
+"""The results of a measurement, their little mathematics, and the processor time of a process."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
+
+import psutil
 
 Numbers = dict[str, float]
 """Measured numbers by name, such as `sqlite.drain.per_second`."""
@@ -69,3 +71,9 @@ def summaries(rounds: Sequence[Mapping[str, float]]) -> dict[str, Summary]:
     return {
         name: summarize([numbers[name] for numbers in rounds if name in numbers]) for name in names
     }
+
+
+def processor_seconds(process: psutil.Process) -> float:
+    """Return the seconds of a processor that a process has used."""
+    times = process.cpu_times()
+    return times.user + times.system

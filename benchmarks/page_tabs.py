@@ -12,9 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import psutil
-
-from benchmarks.measures import Result
+from benchmarks.measures import Result, processor_seconds
 from benchmarks.servers.programs import Conversation, clean
 from benchmarks.servers.service import Service, running_service
 
@@ -59,17 +57,12 @@ def drained(service: Service, tasks: int) -> tuple[float, float]:
     with service.control() as control:
         before = service.completed()
         service.submit(tasks)
-        began_used = _used(tracker)
+        began_used = processor_seconds(tracker)
         began = control.resume()
         ended = service.wait_completed(before + tasks)
-        used = _used(tracker) - began_used
+        used = processor_seconds(tracker) - began_used
     time.sleep(2.0)  # the tabs load what has changed last
     return used / tasks, tasks / (ended - began)
-
-
-def _used(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return times.user + times.system
 
 
 def main() -> None:
