@@ -66,9 +66,9 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgr
 @pytest.fixture
 def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
     """A PostgreSQL database with our tables, for one test."""
-    url = postgres_server.new_database()
+    url = postgres_server.copies.take()
     yield url
-    postgres_server.drop(url)
+    postgres_server.copies.give_back(url)
 
 
 @pytest.fixture(scope="session")

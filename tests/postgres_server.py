@@ -10,6 +10,7 @@ import psycopg
 from sqlalchemy.engine import make_url
 
 from raytasks.store.store import Store
+from tests.postgres_copies import Copies
 
 _TEMPLATE = "raytasks_template"
 
@@ -29,6 +30,11 @@ class PostgresServer:
         self.restart()
         self.run(f"CREATE DATABASE {_TEMPLATE}")
         migrate(self.url(_TEMPLATE))
+        self.copies = self.copies_of(_TEMPLATE)
+
+    def copies_of(self, template: str) -> Copies:
+        """Return what gives copies of a database, to which nobody may be connected."""
+        return Copies(template, self.url, self.run)
 
     def url(self, name: str) -> str:
         """Return the URL of a database."""

@@ -21,6 +21,7 @@ from raytasks.store.database_url import parse_url
 from raytasks.store.store import Store
 from raytasks.store.tables_upgrade import TablesRefused
 from tests.making import NOW, Tracking, new_task, task_id
+from tests.postgres_copies import Copies
 from tests.postgres_server import PostgresServer, migrate
 from tests.store import test_store as plain
 from tests.store import test_store_machine as machine
@@ -39,8 +40,8 @@ _REVISION = "CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)"
 
 
 @pytest.fixture(scope="module")
-def shared_database(postgres_server: PostgresServer) -> str:
-    """The name of a database with the user's tables, and ours in a schema."""
+def shared_databases(postgres_server: PostgresServer) -> Copies:
+    """Databases with the user's tables, and ours in a schema."""
     postgres_server.run("CREATE DATABASE shared_template")
     url = postgres_server.url("shared_template")
     engine = create_engine(parse_url(url))
@@ -51,15 +52,15 @@ def shared_database(postgres_server: PostgresServer) -> str:
         connection.exec_driver_sql("INSERT INTO alembic_version VALUES ('0001')")
     engine.dispose()
     migrate(with_schema(url, SCHEMA))
-    return "shared_template"
+    return postgres_server.copies_of("shared_template")
 
 
 @pytest.fixture
-def shared_url(postgres_server: PostgresServer, shared_database: str) -> Iterator[str]:
+def shared_url(shared_databases: Copies) -> Iterator[str]:
     """The URL of such a database, for one test, without the schema."""
-    postgres_server.run(f"CREATE DATABASE shared TEMPLATE {shared_database}")
-    yield postgres_server.url("shared")
-    postgres_server.drop(postgres_server.url("shared"))
+    url = shared_databases.take()
+    yield url
+    shared_databases.give_back(url)
 
 
 @pytest.fixture
