@@ -127,7 +127,7 @@ async def test_the_same_request_may_come_again_with_each_kind_of_value(small: Ap
 
 
 async def test_what_runs_or_has_ended_is_not_changed(small: Api) -> None:
-    task = await small.submit(payload={"step": "sleep", "seconds": 30})
+    task = await small.submit(payload={"step": "wait_cancelled", "seconds": 30})
     await small.begun(task)
     running = await read(small, task)
     problem = await patch(small, running, status=409, priority=1)

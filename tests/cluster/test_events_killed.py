@@ -17,13 +17,12 @@ from tests.cluster.conftest import Service
 from tests.cluster.processes import REPLICA, TRACKER, kill, only
 from tests.cluster.recovery import recovering
 
-CLIENTS = [300, pytest.param(1000, marks=pytest.mark.slow)]
-"""How many: so many tasks are due one after the other, of which most are followed."""
+CLIENTS = [(100, 16.0), pytest.param(1000, 32.0, marks=pytest.mark.slow)]
+"""How many, and in how many seconds that many tasks are due, of which most are followed."""
 
 FOLLOWING = 0.6
 """Which part of the clients follows a task's events; the others wait for a task's end."""
 
-SPREAD_SECONDS = 32.0
 LINES = 2
 
 _TROUBLE_SECONDS = 0.3
@@ -130,14 +129,14 @@ def client(service: Service) -> httpx.AsyncClient:
     )
 
 
-def submit(service: Service, count: int) -> list[str]:
-    """Submit tasks that are due one after the other; some fail once."""
+def submit(service: Service, count: int, seconds: float) -> list[str]:
+    """Submit tasks that are due one after the other within some seconds; some fail once."""
     began = 4.0  # until when all clients should listen
     tasks: list[dict[str, Any]] = [
         {
             "task_type": "scripted",
             "payload": {"lines": LINES, "fail_first": int(number % 5 == 0)},
-            "delay_seconds": began + SPREAD_SECONDS * number / count,
+            "delay_seconds": began + seconds * number / count,
         }
         for number in range(count)
     ]
@@ -154,12 +153,14 @@ def story(number: int) -> list[str]:
 
 
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize("clients", CLIENTS)
-async def test_every_client_sees_every_event_once(service: Service, clients: int) -> None:
+@pytest.mark.parametrize(("clients", "seconds"), CLIENTS)
+async def test_every_client_sees_every_event_once(
+    service: Service, clients: int, seconds: float
+) -> None:
     followers = int(clients * FOLLOWING)
     with many_files(4 * clients):
         async with client(service) as http, asyncio.timeout(120):
-            names = submit(service, clients)
+            names = submit(service, clients, seconds)
             crowd = Crowd(http, names[:followers])
             waiting = [asyncio.ensure_future(wait_for(http, name)) for name in names[followers:]]
             await crowd.until(lambda: crowd.over > followers * 0.2)
