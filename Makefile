@@ -29,11 +29,11 @@ VERSION ?=
 LOCK := $(BIN)/uv pip compile --quiet --universal --no-header --extra handlers --no-emit-package raytasks-client
 
 # Of `make test`: clusters run two at a time, and wait much of their time; beside them, with a
-# lower priority, all else runs in two processes. Tests that share a service run one after the other.
+# lower priority, all else runs in three processes. Tests that share a service run one after the other.
 WITH_RAY := tests/cluster
 CLUSTERS := -n 2 --dist loadgroup --no-loadscope-reorder
 WITHOUT_RAY := $(addprefix --ignore=,$(WITH_RAY) tests/hosts)
-SIDE_BY_SIDE := -n 2 --dist loadfile
+SIDE_BY_SIDE := -n 3 --dist loadfile
 
 # Of `make test`: ALL=1 runs those marked as slow, too. `make test-all` does.
 ALL ?=

@@ -140,6 +140,7 @@ def test_a_new_version_takes_new_tasks_while_the_old_one_finishes(
     assert service.wait(held)["state"] == "COMPLETED"
 
 
+@pytest.mark.slow
 def test_an_old_version_that_runs_for_too_long_is_given_back(
     service: Service, folder: Path, tmp_path: Path
 ) -> None:
