@@ -113,7 +113,8 @@ class Answers:
         task = self._account.submitted.get(task_id)
         if task is None or task.payload != payload:
             self._fail(f"{key} begins with the payload {payload}")
-        row = self._checker.rows.get(task_id)
+        # A claim that comes late may be of a task that has ended and is pruned meanwhile.
+        row = self._checker.rows.get(task_id) or self._checker.gone.get(task_id)
         if row is None or row.attempt < attempt:
             self._fail(f"{key} begins before it is claimed: {row}")
         elif row.attempt == attempt and row.state == "RUNNING":

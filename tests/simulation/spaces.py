@@ -125,6 +125,8 @@ class Spaces:
         await clients.insist("resume")
         for task in tasks:
             await probes.until_done(task.task_id)
+        if any((task.task_id, 2) in world.claimed_at for task in tasks):
+            return  # until it was lost, one has used up its namespace's share
         # By their claims: of what a runner got at once, the oldest begins first.
         claimed = [world.claimed_at[task.task_id, 1] for task in tasks]
         last = max(claimed[_MANY:])
