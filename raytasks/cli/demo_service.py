@@ -16,6 +16,7 @@ from raytasks.model.tasks import RaytasksError
 
 START_SECONDS = 120.0
 _STOP_SECONDS = 60.0
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
 _LOOK_SECONDS = 0.1
 
 
@@ -46,7 +47,7 @@ def demo_service(port: int, modules: Sequence[str], **settings: str) -> Iterator
     """
     from raytasks.cluster.ingress import free_port
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in _ENDING:
         signal.signal(number, _end)
     folder = Path(tempfile.mkdtemp(prefix="raytasks-demo-"))
     port = port or free_port(8000)
@@ -103,6 +104,8 @@ def environment_of(folder: Path, modules: Sequence[str], **settings: str) -> dic
 
 
 def _end(number: int, _frame: object) -> None:
+    for other in _ENDING:  # one more must not keep the service from being stopped
+        signal.signal(other, signal.SIG_IGN)
     sys.exit(128 + number)  # through the `finally` that stops the service
 
 

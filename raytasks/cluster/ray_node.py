@@ -83,15 +83,17 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _raise_stopped)
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     start = [sys.executable, "-m", "ray.scripts.scripts", "start", *sys.argv[1:]]
+    code = 0
     try:
-        if subprocess.run(start, check=False).returncode:  # noqa: S603 - our own command, no shell
-            return 1
-        return _keep(_helpers())
-    except _Stopped:
-        return 0
+        with contextlib.suppress(_Stopped):
+            try:
+                started = subprocess.run(start, check=False)  # noqa: S603 - our own command
+                code = 1 if started.returncode else _keep(_helpers())
+            finally:
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         _stop_all()
+    return code
 
 
 def _helpers() -> dict[int, Helper]:
@@ -144,6 +146,8 @@ def _stop_all() -> None:
 
 
 def _raise_stopped(_number: int, _frame: Any) -> None:
+    # The kernel sends one for each thread of our command that dies before the last one of them.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise _Stopped
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -82,3 +83,47 @@ sys.exit(_keep({{pid: Helper("raylet", ends, {{}})}}))
 def test_a_raylet_that_was_told_to_leave_ends_in_order(code: int) -> None:
     script = KEEP.format(code=code)
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == code
+
+
+STOPS = """
+import os, signal, subprocess, sys
+from raytasks.cluster import ray_node
+
+class Start:
+    returncode = 0
+
+def run(command, check):
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    print(child.pid, flush=True)
+    if {told}:
+        signal.raise_signal(signal.SIGTERM)
+    return Start
+
+set_handler, more = signal.signal, [True]
+
+def again(number, handler):
+    if handler is signal.SIG_IGN and more:  # here comes one more, at the worst moment
+        more.clear()
+        signal.raise_signal(signal.SIGTERM)
+    return set_handler(number, handler)
+
+ray_node.subprocess.run, ray_node.signal.signal = run, again
+ray_node._keep = lambda helpers: 1
+sys.exit(ray_node.main())
+"""
+
+
+@pytest.mark.parametrize(("told", "code"), [(True, 0), (False, 1)])
+def test_one_more_sigterm_while_it_stops_leaves_nothing(told: bool, code: int) -> None:
+    """The kernel sends several when a command with threads is killed."""
+    script = STOPS.format(told=told)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60
+    )
+    left = int(done.stdout)
+    try:
+        assert not psutil.pid_exists(left), done.stderr
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(left, signal.SIGKILL)
+    assert done.returncode == code, done.stderr

@@ -53,6 +53,7 @@ def test_a_type_is_described_with_its_numbers(visit: Visit, http: httpx.Client) 
     row = rows.filter(has_text="embed_documents")
     assert row.locator("td.num").all_inner_texts()[:4] == ["3", "none", "0", "1"]
     rows.get_by_role("link", name="ai_summarization").click()
+    page.get_by_role("heading", name="ai_summarization").first.wait_for()
     page.get_by_text("loaded instance, 1 to 2 actors").wait_for()
     page.get_by_text("1 s at first, 2 times as long each time, at most 5 min (± 10 %)").wait_for()
     page.get_by_role("region", name="schema").get_by_text('"maxLength": 5000000').wait_for()

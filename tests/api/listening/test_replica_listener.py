@@ -57,7 +57,7 @@ async def refused(client: httpx.AsyncClient, url: str) -> None:
             await client.get(url)
         except httpx.ConnectError:
             return
-        except httpx.ReadError:
+        except (httpx.ReadError, httpx.RemoteProtocolError):
             pass  # it waited to be accepted when the listener was closed
 
 
