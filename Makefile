@@ -33,7 +33,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --no-header --extra handlers -
 WITH_RAY := tests/cluster
 CLUSTERS := -n 2 --dist loadgroup --no-loadscope-reorder
 WITHOUT_RAY := $(addprefix --ignore=,$(WITH_RAY) tests/hosts)
-SIDE_BY_SIDE := -n 3 --dist loadfile
+SIDE_BY_SIDE := -n 3 --dist loadfile --no-loadscope-reorder
 
 # Of `make test`: ALL=1 runs those marked as slow, too. `make test-all` does.
 ALL ?=
@@ -92,7 +92,7 @@ demo: install
 test: install $(VENV)/.docs
 	$(BIN)/python -m tests.side_by_side \
 	  clusters='env RAY_worker_niceness=0 $(BIN)/pytest $(CLUSTERS) --timeout 600 --durations 25 $(CHOSEN) $(WITH_RAY)' \
-	  others='nice -n 5 $(MAKE) --no-print-directory lint docs test-without-ray'
+	  others='nice -n 3 $(MAKE) --no-print-directory lint docs test-without-ray'
 
 test-all:
 	$(MAKE) test ALL=1
