@@ -78,6 +78,19 @@ def test_a_call_is_answered_once(store: Store) -> None:
     assert calls(store) == []
 
 
+def test_each_seat_has_numbers_of_its_own(store: Store) -> None:
+    send(store, 1, 2)
+    other = [OutpostCall("seat 2", number, "submit", b"") for number in (1, 2)]
+    with store.writing_own() as connection:
+        rows.call(connection, "seat 2", other, ())
+    answer(store, OutpostAnswer("seat 2", 1, b"two"))
+    assert (calls(store), answers(store)) == ([1, 2], [])
+    send(store, over=[1, 2])
+    with store.reading() as connection:
+        assert rows.read_calls(connection, "seat 2", 0) == other[1:]
+        assert [item.document for item in rows.read_answers(connection, "seat 2")] == [b"two"]
+
+
 def test_a_call_that_is_over_gets_no_answer(store: Store) -> None:
     send(store, 1)
     send(store, over=[1])
