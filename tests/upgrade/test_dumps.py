@@ -16,11 +16,13 @@ from raytasks.handling.registry import Registry
 from raytasks.model.handler_info import REMOTE_POOL
 from raytasks.model.states import OutcomeKind, State
 from raytasks.protocol.messages import Outcome
+from raytasks.protocol.queries import TaskDetail
 from raytasks.settings import Settings
 from raytasks.store.store import Store
 from raytasks.testing import FakeClock
 from raytasks.tracker.core import Tracker
 from tests.making import outcome
+from tests.tracker.test_outpost import Cluster, LoopedRunner
 from tests.tracking import ScriptedRunner, tracker_on
 from tests.upgrade.dump_handlers import mail, report
 from tests.upgrade.dumped import TABLES, TASKS, Content
@@ -135,6 +137,50 @@ async def test_all_that_waits_runs_to_its_end(
     )
     assert ended == open_before - 200
     assert content.rows("SELECT count(*) FROM attempts WHERE outcome = 'lost'")[0][0] >= 1000
+
+
+async def test_a_second_cluster_takes_over_from_the_first(
+    old_url: str, content: Content, clock: FakeClock, open_store: OpenStore
+) -> None:
+    """What runs in the first one is passed on, and told once, in the old history as well."""
+
+    class Runner(LoopedRunner):
+        def capacity_by_type(self) -> dict[str, int]:
+            return {"mail": 2}
+
+    first, second = (
+        Cluster(open_store(old_url), name, 30.0, clock=clock) for name in ("first", "second")
+    )
+    first.begin()
+    await first.until_loaded()
+    runner = Runner(first, REMOTE_POOL, 2)
+    try:
+        await first.tracker.resume()
+        claims = [await runner.claim() for _ in range(2)]
+        second.begin()
+        await second.until_loaded()
+        await first.until_outpost()
+        for claim in claims:
+            runner.end(claim, result="{}")
+        async with asyncio.timeout(30):
+            for claim in claims:
+                query = TaskDetail(claim.task_id)
+                found = None
+                while found is None or not found[0].state.final:
+                    await asyncio.sleep(0.02)
+                    found = await second.tracker.read(query)
+                task, attempts = found
+                assert (task.state, task.attempt) == (State.COMPLETED, claim.attempt)
+                assert [item.attempt for item in attempts] == list(range(1, claim.attempt + 1))
+    finally:
+        runner.life.cancel()
+        for cluster in (first, second):
+            await cluster.kill()
+            await cluster.tracker.close()
+    owners = content.rows("SELECT owner, epoch FROM reigns ORDER BY epoch")
+    assert [owner for owner, _ in owners] == ["first", "second"]
+    told = {key: number for key, number in open_store(old_url).counts().items() if number}
+    assert {(*key[:2], key[2].value): number for key, number in told.items()} == content.counts()
 
 
 async def run_all(tracker: Tracker, runner: ScriptedRunner) -> int:
