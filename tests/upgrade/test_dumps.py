@@ -142,7 +142,7 @@ async def test_all_that_waits_runs_to_its_end(
 async def test_a_second_cluster_takes_over_from_the_first(
     old_url: str, content: Content, clock: FakeClock, open_store: OpenStore
 ) -> None:
-    """What runs in the first one is passed on, and told once, in the old history as well."""
+    """The attempts that run in the first one are passed on, and end once."""
 
     class Runner(LoopedRunner):
         def capacity_by_type(self) -> dict[str, int]:
