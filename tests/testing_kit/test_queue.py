@@ -333,13 +333,15 @@ async def test_it_works_in_an_async_test(queue: Queue) -> None:
     assert task.result == {"a": 1}
 
 
-def test_nothing_is_left_of_a_queue(queue: Queue) -> None:
+def test_nothing_is_left_of_a_queue() -> None:
+    before = set(threading.enumerate())  # other tests may have left some
+    queue = Queue(["tests.testing_kit.kit_handlers"])
     queue.submit("coroutine", 1)
     queue.submit("greet", {"name": "Ray"})
     queue.run_until_idle()
     folder = queue._service.settings.artifacts_url
     queue.close()
-    names = [thread.name for thread in threading.enumerate()]
+    names = [thread.name for thread in set(threading.enumerate()) - before]
     assert [name for name in names if "raytasks" in name or "store" in name] == []
     assert not Path(folder).parent.exists()
     with pytest.raises(RuntimeError, match="closed"):

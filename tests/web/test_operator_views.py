@@ -228,6 +228,15 @@ class TestAudit:
 
 
 class TestLog:
+    def test_a_scroll_that_is_told_when_its_box_has_gone_is_no_error(self, visit: Visit) -> None:
+        opened = visit("/log")
+        page = opened.page
+        page.locator(".log > div").first.wait_for()
+        box = page.locator(".log").element_handle()
+        opened.go("/tasks")
+        page.locator(".log").wait_for(state="detached")
+        box.evaluate("box => box.dispatchEvent(new Event('scroll'))")
+
     def test_lines_come_by_themselves_and_can_be_held_still(
         self, visit: Visit, filled: FilledService
     ) -> None:
@@ -322,7 +331,7 @@ def test_by_keyboard_alone(visit: Visit, http: httpx.Client) -> None:
         page.keyboard.press("g")
         page.keyboard.press(key)
         page.get_by_role("heading", name=title, exact=True, level=1).wait_for()
-        page.wait_for_function("document.activeElement.tagName === 'H1'")  # after it is drawn
+        page.locator("h1:focus").wait_for()  # after it is drawn
     page.keyboard.press("n")
     page.get_by_role("heading", name="New bulk operation").wait_for()
     page.get_by_role("button", name="Cancel", exact=True).focus()

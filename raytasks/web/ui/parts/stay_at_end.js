@@ -16,6 +16,7 @@ export function useStayAtEnd(changed) {
     if (atEnd.current && box.current) box.current.scrollTop = box.current.scrollHeight;
   }, [changed]);
   const onScroll = () => {
+    if (!box.current) return; // the browser tells late, when the box has gone
     const { scrollTop, scrollHeight, clientHeight } = box.current;
     atEnd.current = scrollHeight - scrollTop - clientHeight < NEAR;
   };
