@@ -9,7 +9,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.cluster.conftest import FLOODED_CPUS, Service, Services, start_pooled
+from tests.cluster.conftest import (
+    FLOODED_CPUS,
+    Service,
+    Services,
+    ingress_ports,
+    start_pooled,
+)
 from tests.cluster.processes import PATIENCE_SECONDS, kill_control_store, wait_gone
 
 
@@ -56,7 +62,8 @@ def end_flood(service: Service) -> None:
 @pytest.mark.timeout(400)
 @pytest.mark.usefixtures("no_service")
 def test_demo_shows_every_task_completed(tmp_path: Path) -> None:
-    environment = {**os.environ, "ARTIFACTS_URL": str(tmp_path / "artifacts")}
+    # Ports of its own: one that starts at the same moment would find the same ones free.
+    environment = {**os.environ, **ingress_ports(), "ARTIFACTS_URL": str(tmp_path / "artifacts")}
     done = subprocess.run(  # noqa: PLW1510
         ["make", "demo"],
         cwd=Path(__file__).parents[2],
