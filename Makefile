@@ -29,11 +29,11 @@ VERSION ?=
 LOCK := $(BIN)/uv pip compile --quiet --universal --no-header --extra handlers --no-emit-package raytasks-client
 
 # Of `make test`: clusters run two at a time, and wait much of their time; beside them, with a
-# lower priority, all else runs in three processes. Tests that share a service run one after the other.
+# lower priority, all else runs in two processes. Tests that share a service run one after the other.
 WITH_RAY := tests/cluster
 CLUSTERS := -n 2 --dist loadgroup --no-loadscope-reorder
 WITHOUT_RAY := $(addprefix --ignore=,$(WITH_RAY) tests/hosts)
-SIDE_BY_SIDE := -n 3 --dist loadfile --no-loadscope-reorder
+SIDE_BY_SIDE := -n 2 --dist loadfile
 
 # Of `make test`: ALL=1 runs those marked as slow, too. `make test-all` does.
 ALL ?=
@@ -92,7 +92,7 @@ demo: install
 test: install $(VENV)/.docs
 	$(BIN)/python -m tests.side_by_side \
 	  clusters='env RAY_worker_niceness=0 $(BIN)/pytest $(CLUSTERS) --timeout 600 --durations 25 $(CHOSEN) $(WITH_RAY)' \
-	  others='nice -n 3 $(MAKE) --no-print-directory lint docs test-without-ray'
+	  others='nice -n 5 $(MAKE) --no-print-directory lint docs test-without-ray'
 
 test-all:
 	$(MAKE) test ALL=1

@@ -45,18 +45,6 @@ settings.register_profile(
 settings.load_profile("fixed")
 
 
-_LONG_FIRST = frozenset(
-    ("web", "simulation", "upgrade", "test_store_machine.py", "test_outpost.py")
-)
-"""Folders and modules whose tests come first: the last ones should be short."""
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put long tests first, as several processes each take a module."""
-    items.sort(key=lambda item: _LONG_FIRST.isdisjoint((item.path.name, item.path.parent.name)))
-
-
 def pytest_collection_finish() -> None:
     """Let the garbage collector pass over what stays: modules and tests."""
     gc.collect()
