@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tests.keyring import API_KEYS, bearer
 from tests.local_service import LocalService, served
@@ -40,6 +40,10 @@ UNIQUE = {
 """A submission with a unique key, an expiry and a callback."""
 
 
+NO_REPLICA = PlainTextResponse("no replica", HTTPStatus.SERVICE_UNAVAILABLE)
+"""What an ingress answers whose replica is away."""
+
+
 class Proxy:
     """An ASGI wrapper that serves an app below `PREFIX` as well; the app does not know of it.
 
@@ -58,21 +62,32 @@ class Proxy:
         if scope["type"] != "http" or b"Mozilla" not in dict(scope["headers"])[b"user-agent"]:
             await self._app(scope, receive, send)
         elif self.down:
-            await PlainTextResponse("no replica", HTTPStatus.SERVICE_UNAVAILABLE)(
-                scope, receive, send
-            )
+            await NO_REPLICA(scope, receive, send)
         else:
             await self._cut_short(scope, receive, send)
 
     async def _cut_short(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the app answer, until the replica goes down: then the connection breaks."""
-        answering = asyncio.ensure_future(self._app(scope, receive, send))
+        """Let the app answer, until the replica goes down.
+
+        Then an answer that has begun breaks off; in place of any other stands the proxy's own.
+        """
+        begun = False
+
+        async def passed_on(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        answering = asyncio.ensure_future(self._app(scope, receive, passed_on))
         while not answering.done():
             await asyncio.wait([answering], timeout=0.05)
             if self.down and not answering.done():
                 answering.cancel()
                 await asyncio.wait([answering])
-                raise ConnectionAbortedError("the replica has gone down")
+                if begun:
+                    raise ConnectionAbortedError("the replica has gone down")
+                await NO_REPLICA(scope, receive, send)
+                return
         answering.result()
 
 
