@@ -28,8 +28,9 @@ VERSION ?=
 # raytasks-client is made here, and is on no index in the version that is being made.
 LOCK := $(BIN)/uv pip compile --quiet --universal --no-header --extra handlers --no-emit-package raytasks-client
 
-# Of `make test`: clusters run two at a time, and wait much of their time; beside them, with a
-# lower priority, all else runs in two processes. Tests that share a service run one after the other.
+# Of `make test`: clusters run two at a time, and wait much of their time. Beside them, with a lower
+# priority, all other tests run in two processes, and the linters in one. Tests that share a service
+# run one after the other.
 WITH_RAY := tests/cluster
 CLUSTERS := -n 2 --dist loadgroup --no-loadscope-reorder
 WITHOUT_RAY := $(addprefix --ignore=,$(WITH_RAY) tests/hosts)
@@ -92,7 +93,8 @@ demo: install
 test: install $(VENV)/.docs
 	$(BIN)/python -m tests.side_by_side \
 	  clusters='env RAY_worker_niceness=0 $(BIN)/pytest $(CLUSTERS) --timeout 600 --durations 25 $(CHOSEN) $(WITH_RAY)' \
-	  others='nice -n 5 $(MAKE) --no-print-directory lint docs test-without-ray'
+	  others='nice -n 5 $(MAKE) --no-print-directory test-without-ray' \
+	  lint='nice -n 5 $(MAKE) --no-print-directory lint docs'
 
 test-all:
 	$(MAKE) test ALL=1

@@ -28,7 +28,7 @@ from raytasks.cluster.tracker_calls import (
     check_version,
     tracker_here,
 )
-from raytasks.model.lines import one_line
+from raytasks.model.lines import end_of_line, one_line
 from raytasks.pools.handlers_version import HandlersVersion
 from raytasks.pools.roster import runners_present
 from raytasks.pools.versions import DeployAnswer
@@ -145,9 +145,9 @@ def start_api(version: HandlersVersion, endpoint: Endpoint) -> None:
     try:
         serve.run(application(version), name=APP_NAME, route_prefix="/")
     except (RuntimeError, TimeoutError) as error:
-        reason = " ".join(str(error).split())[:300]
         raise ServiceError(
-            f"the API does not come up at {endpoint.url}: {reason} (the logs of Ray Serve say more)"
+            f"the API does not come up at {endpoint.url}: {end_of_line(error)} "
+            "(the logs of Ray Serve say more)"
         ) from error
     _wait_for(lambda: _answers(endpoint), f"the API does not answer at {endpoint.url}")
 
@@ -166,8 +166,7 @@ def _start_ingress(endpoint: Endpoint) -> None:
         except (RayActorError, TimeoutError):
             serve.start(http_options=options)  # finds its controller, and does not wait for proxies
     except (RayError, TimeoutError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ServiceError(f"Ray Serve does not start: {reason}") from error
+        raise ServiceError(f"Ray Serve does not start: {end_of_line(error)}") from error
 
 
 def wait_for_runners(tracker: Any, version: HandlersVersion) -> dict[str, int]:

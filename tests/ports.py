@@ -3,7 +3,7 @@
 import random
 import socket
 
-from raytasks.cluster.ingress import free_port
+from raytasks.cluster.ports import free_port
 
 _FIRST, _LAST = 20_000, 29_999
 """Which no system gives to clients by itself, nor Ray to its workers, nor Serve to replicas."""

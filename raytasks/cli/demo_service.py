@@ -45,7 +45,7 @@ def demo_service(port: int, modules: Sequence[str], **settings: str) -> Iterator
     Its API listens at the port; 0 stands for a free one. It loads the modules of handlers, and has
     these settings. Raises `DemoError` if it does not start, or does not end in order.
     """
-    from raytasks.cluster.ingress import free_port
+    from raytasks.cluster.ports import free_port
 
     for number in _ENDING:
         signal.signal(number, _end)

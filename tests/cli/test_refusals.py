@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from raytasks.cluster.ingress import free_port
+from raytasks.cluster.ports import free_port
 from tests.cli.conftest import Done, Run
 
 # Ray Serve's own, when it is imported.

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from raytasks.cluster import environment, ingress
+from raytasks.cluster import environment, ingress, ports
 from raytasks.cluster import processes as cluster
 from raytasks.cluster import token as ray_token
 from raytasks.cluster.control_store import ControlStore
@@ -61,7 +61,7 @@ def test_no_limit_is_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_too_few_files_are_one_line(tmp_path: Path) -> None:
     script = "ulimit -n 256; exec {} -m raytasks up --port {}"
     done = subprocess.run(
-        ["/bin/sh", "-c", script.format(sys.executable, ingress.free_port())],
+        ["/bin/sh", "-c", script.format(sys.executable, ports.free_port())],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
@@ -99,12 +99,6 @@ def test_a_second_ray_on_a_machine_gets_ports_of_its_own(
         assert len(set(ports)) == len(ports)
 
 
-def test_a_free_port_is_free(taken: int) -> None:
-    assert ingress.free_port(taken) != taken
-    port = ingress.free_port()
-    assert ingress.free_port(port) == port
-
-
 FIRST = "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT"
 LAST = "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT"
 
@@ -115,24 +109,20 @@ def test_a_cluster_gets_no_replica_ports_near_which_somebody_listens(
     monkeypatch.delenv(FIRST, raising=False)
     monkeypatch.delenv(LAST, raising=False)
     left = range(30_150, 30_200)
-    monkeypatch.setattr(ingress, "_is_free", lambda port: port in left or port % 50 != 49)
+    monkeypatch.setattr(ingress, "is_free", lambda port: port in left or port % 50 != 49)
     assert ingress.replica_ports() == {FIRST: "30150", LAST: "30199"}
-    monkeypatch.setattr(ingress, "_is_free", lambda _: False)
+    assert ingress.replica_ports() == {FIRST: "30150", LAST: "30199"}  # its Ray was started again
+    monkeypatch.setattr(ingress, "is_free", lambda _: False)
     assert ingress.replica_ports() == {}
     monkeypatch.setenv(FIRST, "40000")
-    monkeypatch.setattr(ingress, "_is_free", lambda _: True)
+    monkeypatch.setattr(ingress, "is_free", lambda _: True)
     assert ingress.replica_ports() == {}
-
-
-def test_a_port_is_free_if_nobody_listens_there(taken: int) -> None:
-    assert not ingress._is_free(taken)
-    assert ingress._is_free(ingress.free_port())
 
 
 @pytest.mark.parametrize("host", [None, "127.0.0.1"])
 def test_serves_own_proxy_gets_a_port_that_no_other_cluster_has(
     monkeypatch: pytest.MonkeyPatch, host: str | None
 ) -> None:
-    monkeypatch.setattr(ingress, "_is_free", lambda port: port != 8500)
+    monkeypatch.setattr(ports, "_free", lambda port: port if port != 8500 else None)
     assert ingress.fallback_environment(host) == {"RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": "8501"}
     assert ingress.fallback_environment("127.0.0.2") == {}

@@ -41,7 +41,7 @@ UNIQUE = {
 
 
 NO_REPLICA = PlainTextResponse("no replica", HTTPStatus.SERVICE_UNAVAILABLE)
-"""What an ingress answers whose replica is away."""
+"""The answer of an ingress whose replica is away."""
 
 
 class Proxy:

@@ -11,6 +11,7 @@ from raytasks.handling.declaration_checks import GROUP_OPTIONS
 from raytasks.handling.registry import Registry
 from raytasks.model.errors import HandlerError
 from raytasks.model.handler_info import HandlerInfo, HandlerKind
+from raytasks.model.lines import one_line
 from raytasks.runner.identity import RAY_NAMESPACE
 from raytasks.runner.node_labels import ACCELERATOR
 from raytasks.runner.plan import RunnerPlan
@@ -110,9 +111,10 @@ def check_ray_options(registry: Registry) -> None:
         try:
             _try_options(spec)
         except Exception as error:
-            reason = " ".join(str(error).split())[:300]
             of = "" if spec.pool is None else f"the pool {spec.pool.name!r}: "
-            raise HandlerError(f"{task_type}: {of}ray_options cannot be used: {reason}") from error
+            raise HandlerError(
+                f"{task_type}: {of}ray_options cannot be used: {one_line(error)}"
+            ) from error
 
 
 def _try_options(spec: HandlerSpec) -> None:
