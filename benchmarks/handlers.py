@@ -6,14 +6,20 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from raytasks import handler
+from raytasks import Limit, handler
 
 NOOP = "bench_noop"
 SLEEP = "bench_sleep"
 BLOB = "bench_blob"
+KEYED = "bench_keyed"
 
 BODY: dict[str, Any] = {"task_type": NOOP, "payload": {}}
 """The body that is posted to raytasks, and to the no-op server."""
+
+
+@handler(KEYED, limits=[Limit("key", running=2, by="/key")])
+def keyed(payload: dict[str, Any]) -> None:
+    """Do nothing, at most twice at a time for each key."""
 
 
 class Sleep(BaseModel):

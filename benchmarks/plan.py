@@ -16,6 +16,7 @@ from benchmarks.scenarios import (
     fair_shares,
     growth,
     idle,
+    keys,
     lists,
     memory,
     nodes,
@@ -74,7 +75,7 @@ def _noop(name: str, place: Place, chosen: frozenset[str], *, haproxy: bool) -> 
             yield _named(f"{name}.", idle.measure(server.program, place.sizes))
 
 
-_SHARING: dict[str, Any] = {
+_ON_A_SERVICE: dict[str, Any] = {
     "drain": drain.measure,
     "submission": submission.measure,
     "single": single.measure,
@@ -83,17 +84,20 @@ _SHARING: dict[str, Any] = {
     "reads": reads.measure,
     "waiting": waiting.measure,
     "idle": lambda service, sizes: idle.measure(service.program, sizes),
+    "keys": keys.measure,
 }
 
 
-def service_group(name: str, database: str, scenarios: tuple[str, ...]) -> Group:
+def service_group(
+    name: str, database: str, scenarios: tuple[str, ...], *, long: bool = False
+) -> Group:
     """Return scenarios that share a service on `sqlite` or `postgresql`."""
-    return Group(name, scenarios, partial(_service, name, database))
+    return Group(name, scenarios, partial(_service, name, database), long=long)
 
 
 def _service(name: str, database: str, place: Place, chosen: frozenset[str]) -> Iterator[Result]:
     with _database(database) as url, running_service(place.folder / name, url) as service:
-        for scenario, measure in _SHARING.items():
+        for scenario, measure in _ON_A_SERVICE.items():
             if scenario in chosen:
                 yield _named(f"{name}.", measure(service, place.sizes))
 
@@ -125,7 +129,14 @@ GROUPS = (
     Group("haproxy", ("noop", "idle"), partial(_noop, "haproxy", haproxy=True)),
     Group("proxy", ("noop",), partial(_noop, "proxy", haproxy=False)),
     Group("commits", ("commits",), partial(_alone, "commits.", commits.measure)),
-    service_group("sqlite", "sqlite", tuple(_SHARING)),
+    service_group(
+        "sqlite",
+        "sqlite",
+        (
+            *("drain", "submission", "single", "end_to_end"),
+            *("listener", "reads", "waiting", "idle"),
+        ),
+    ),
     service_group(
         "postgresql",
         "postgresql",
@@ -143,6 +154,8 @@ GROUPS = (
         partial(_alone, "fair_shares.", fair_shares.measure),
         long=True,
     ),
+    service_group("sqlite_keys", "sqlite", ("keys",), long=True),
+    service_group("postgresql_keys", "postgresql", ("keys",), long=True),
     Group("nodes", ("nodes",), partial(_alone, "", nodes.measure), long=True),
     Group("growth", ("growth",), partial(_alone, "", growth.measure)),
     Group("lists", ("lists",), partial(_alone, "", lists.measure), long=True),

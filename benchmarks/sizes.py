@@ -27,6 +27,7 @@ class Sizes:
     slept: int = 2000
     flood: int = 100_000
     share_seconds: float = 60.0
+    keyed: int = 100_000
 
 
 FULL = Sizes()
@@ -51,4 +52,5 @@ QUICK = Sizes(
     slept=200,
     flood=2000,
     share_seconds=5.0,
+    keyed=500,
 )

@@ -131,6 +131,20 @@ TARGETS = (
         "side_by_side.waits.seconds", 3.0, False, "s",
     ),
     Target(
+        "drain of 100,000 tasks over 1,000 keys, SQLite, × without keys",
+        "sqlite_keys.many.ratio", 0.8, True, "×",
+    ),
+    Target(
+        "the same with a key for each task", "sqlite_keys.each.ratio", 0.6, True, "×",
+    ),
+    Target(
+        "drain of 100,000 tasks over 1,000 keys, PostgreSQL, × without keys",
+        "postgresql_keys.many.ratio", 0.8, True, "×",
+    ),
+    Target(
+        "the same with a key for each task", "postgresql_keys.each.ratio", 0.6, True, "×",
+    ),
+    Target(
         "p95 of a namespace's waits behind 100,000 tasks of another one, × alone",
         "fair_shares.behind_ratio", 2.2, False, "×",
     ),

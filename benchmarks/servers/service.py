@@ -57,15 +57,26 @@ class Service:
         return time.monotonic()
 
     def submit(
-        self, tasks: int, task_type: str = NOOP, *, namespace: str = "default", **options: Any
+        self,
+        tasks: int,
+        task_type: str = NOOP,
+        *,
+        namespace: str = "default",
+        payload_of: Callable[[int], Any] | None = None,
+        **options: Any,
     ) -> list[str]:
-        """Submit tasks in batches, and return their ids."""
+        """Submit tasks in batches, and return their ids.
+
+        `payload_of` gives the payload of each by its number.
+        """
         place = {"namespace": namespace}
         ids: list[str] = []
         while len(ids) < tasks:
             size = min(_MAX_IN_BATCH, tasks - len(ids))
             task = {"task_type": task_type, "payload": {}, **options}
-            body = {"tasks": [task] * size}
+            numbers = range(len(ids), len(ids) + size)
+            payloads = [{"payload": payload_of(number)} for number in numbers] if payload_of else ()
+            body = {"tasks": [task | own for own in payloads] or [task] * size}
             answer = self.http.post("/tasks/batch", params=place, json=body).raise_for_status()
             ids += [task["task_id"] for task in answer.json()["tasks"]]
         return ids

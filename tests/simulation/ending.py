@@ -7,6 +7,7 @@ from raytasks.model.task_events import EventQuery, StateEntry
 from raytasks.protocol.queries import Health, TaskEvents
 from tests.simulation.account import FINAL
 from tests.simulation.bulks import look_at_bulks
+from tests.simulation.places import look_at_places
 from tests.simulation.trackers import LEASE_SECONDS
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class Ending:
         self.world.watch.at_the_end()
         self.world.spaces.at_the_end()
         self.world.pauses.at_the_end()
+        look_at_places(self.world.files.reader, self.world.fail)
         present = self.world.present_tracker
         if present is not None and present.tracker is not None:
             await present.tracker.ticker.wait_for_tick()  # what is on disk is in memory, too

@@ -2,6 +2,7 @@
 
 from tests.simulation.mutant import Mutant
 from tests.simulation.mutants_of_orders import MUTANTS_OF_ORDERS
+from tests.simulation.mutants_of_sums import MUTANTS_OF_SUMS
 
 MUTANTS = (
     # Answers
@@ -479,5 +480,6 @@ MUTANTS = (
         "",
     ),
     *MUTANTS_OF_ORDERS,
+    *MUTANTS_OF_SUMS,
 )
 """All of them, each with a name that says what goes wrong."""

@@ -1,18 +1,8 @@
-"""A type checker refuses a payload of another type: one run of mypy over all of these calls.
+"""Calls of handlers, good and bad: a type checker refuses a payload of another type.
 
-In `CALLS`, a line that must be refused ends with a comment that names mypy's code of the error.
+Nobody imports this module. `make lint` checks it by mypy, in which an error that is expected here
+and does not come is an error.
 """
-
-import re
-from pathlib import Path
-
-import pytest
-from mypy import api
-
-ROOT = Path(__file__).parents[2]
-
-CALLS = '''\
-"""Calls of handlers, good and bad."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -99,7 +89,7 @@ name: str = plain(mail)
 name = with_context(mail, Context("1", "with_context"))
 instance: Two = Two()
 
-plain(3)  # arg-type
+plain(3)  # type: ignore[arg-type]
 raytasks.submit("plain", {"to": "a"})
 raytasks.submit("plain", 3, priority=2)
 raytasks.submit(plain, mail)
@@ -114,19 +104,19 @@ raytasks.submit(One, mail)
 raytasks.submit(Two, mail)
 raytasks.submit(batch, mail)
 raytasks.submit(Batches, mail)
-raytasks.submit(plain, "a")  # arg-type
-raytasks.submit(plain, {"to": "a"})  # arg-type
-raytasks.submit(with_context, 3)  # arg-type
-raytasks.submit(with_optional, 3)  # arg-type
-raytasks.submit(yields, "a")  # arg-type
-raytasks.submit(number, "3")  # arg-type
-raytasks.submit(numbers, ["3"])  # arg-type
-raytasks.submit(One, "a")  # arg-type
-raytasks.submit(Two, "a")  # arg-type
-raytasks.submit(batch, "a")  # arg-type
-raytasks.submit(Batches, "a")  # arg-type
-raytasks.submit(3, "a")  # arg-type
-raytasks.submit(plain)  # call-arg
+raytasks.submit(plain, "a")  # type: ignore[arg-type]
+raytasks.submit(plain, {"to": "a"})  # type: ignore[arg-type]
+raytasks.submit(with_context, 3)  # type: ignore[arg-type]
+raytasks.submit(with_optional, 3)  # type: ignore[arg-type]
+raytasks.submit(yields, "a")  # type: ignore[arg-type]
+raytasks.submit(number, "3")  # type: ignore[arg-type]
+raytasks.submit(numbers, ["3"])  # type: ignore[arg-type]
+raytasks.submit(One, "a")  # type: ignore[arg-type]
+raytasks.submit(Two, "a")  # type: ignore[arg-type]
+raytasks.submit(batch, "a")  # type: ignore[arg-type]
+raytasks.submit(Batches, "a")  # type: ignore[arg-type]
+raytasks.submit(3, "a")  # type: ignore[arg-type]
+raytasks.submit(plain)  # type: ignore[call-arg]
 
 
 def in_plain_code(client: Client, queue: Queue) -> None:
@@ -134,19 +124,19 @@ def in_plain_code(client: Client, queue: Queue) -> None:
     client.run("plain", {"to": "a"})["result"]
     client.run(Two, mail)
     queue.submit(with_context, mail)
-    client.submit(plain, 3)  # arg-type
-    client.run(Two, 3)  # arg-type
-    client.submit(plain, mail, priority="high")  # arg-type
-    queue.submit(with_context, 3)  # arg-type
+    client.submit(plain, 3)  # type: ignore[arg-type]
+    client.run(Two, 3)  # type: ignore[arg-type]
+    client.submit(plain, mail, priority="high")  # type: ignore[arg-type]
+    queue.submit(with_context, 3)  # type: ignore[arg-type]
 
 
 def in_a_transaction(connection: Any) -> None:
     outbox.submit(connection, plain, mail, priority=3)
     outbox.submit(connection, "plain", {"to": "a"})
     outbox.prepare(Two, mail)
-    outbox.submit(connection, plain, 3)  # arg-type
-    outbox.submit(connection, plain, mail, priority="high")  # arg-type
-    outbox.prepare(Two, "a")  # arg-type
+    outbox.submit(connection, plain, 3)  # type: ignore[arg-type]
+    outbox.submit(connection, plain, mail, priority="high")  # type: ignore[arg-type]
+    outbox.prepare(Two, "a")  # type: ignore[arg-type]
 
 
 async def on_a_loop(client: AsyncClient) -> None:
@@ -154,30 +144,6 @@ async def on_a_loop(client: AsyncClient) -> None:
     await client.run(plain, mail)
     await raytasks.submit_async(plain, mail)
     await raytasks.submit_async("plain", 3)
-    await client.submit(with_optional, 3)  # arg-type
-    await client.run(plain, 3)  # arg-type
-    await raytasks.submit_async(plain, 3)  # arg-type
-'''
-
-_ERROR = re.compile(r".*?:(\d+): error: .*\[([a-z-]+)\]")
-_REFUSED = re.compile(r".*  # ([a-z-]+)")
-
-
-def test_what_a_type_checker_says_of_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "calls.py"
-    file.write_text(CALLS, encoding="utf-8")
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setenv("MYPYPATH", str(ROOT))
-    told, failure, _ = api.run(["--config-file", "pyproject.toml", "--strict", str(file)])
-    found = [
-        (int(match[1]), match[2])
-        for match in map(_ERROR.fullmatch, told.splitlines())
-        if match is not None
-    ]
-    expected = [
-        (line, match[1])
-        for line, match in enumerate(map(_REFUSED.fullmatch, CALLS.splitlines()), 1)
-        if match is not None
-    ]
-    assert len(expected) > 20
-    assert found == expected, told + failure
+    await client.submit(with_optional, 3)  # type: ignore[arg-type]
+    await client.run(plain, 3)  # type: ignore[arg-type]
+    await raytasks.submit_async(plain, 3)  # type: ignore[arg-type]
