@@ -23,7 +23,8 @@ from raytasks.model.states import FINAL, WAITING, OutcomeKind, State
 from raytasks.model.steering import Pause
 from raytasks.model.tasks import DEFAULT_NAMESPACE
 from raytasks.store.database import Database
-from raytasks.store.schema import attempts, task_counts, task_tags, tasks
+from raytasks.store.schema import attempts, task_tags, tasks
+from raytasks.store.service_tables import task_counts
 from raytasks.store.store import Store
 
 COMMON_TAG = "common"

@@ -9,7 +9,8 @@ from sqlalchemy import Connection, Delete, Select, delete, insert, select
 
 from raytasks.model.acts import ActionName, AuditEntry, AuditPage, NewAudit, TaskAct
 from raytasks.protocol.queries import AuditList
-from raytasks.store.schema import audit, task_actions
+from raytasks.store.schema import task_actions
+from raytasks.store.service_tables import audit
 from raytasks.store.statements import param
 from raytasks.store.task_selection import SHOWN_SECONDS
 

@@ -4,6 +4,7 @@ import raytasks.store.count_tables
 import raytasks.store.outbox_rows
 import raytasks.store.place_rows
 import raytasks.store.schedule_rows
+import raytasks.store.service_tables
 import raytasks.store.steering_tables  # noqa: F401 - they add theirs to the metadata
 from raytasks.store.schema import metadata
 

@@ -9,14 +9,8 @@ from sqlalchemy import Column, ColumnElement, false, func, literal_column, null,
 from raytasks.model.states import TRANSITIONS, Event, State
 from raytasks.model.tasks import AttemptRecord, NewTask
 from raytasks.store.compiled import RowStatement, Values, Words
-from raytasks.store.schema import (
-    attempts,
-    task_counts,
-    task_tags,
-    tasks,
-    totals,
-    tracker_epoch,
-)
+from raytasks.store.schema import attempts, task_tags, tasks
+from raytasks.store.service_tables import task_counts, totals, tracker_epoch
 from raytasks.store.statements import in_source_of
 
 

@@ -14,7 +14,8 @@ from sqlalchemy import (
 )
 
 from raytasks.model.bulk_operations import TaskHead
-from raytasks.store.schema import OPEN, bulk_operations, tasks
+from raytasks.store.schema import OPEN, tasks
+from raytasks.store.service_tables import bulk_operations
 from raytasks.store.statements import param
 
 HEAD = [tasks.c[name] for name in TaskHead.__slots__]

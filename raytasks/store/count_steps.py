@@ -17,7 +17,7 @@ from raytasks.store.compiled import RowStatement, Values, Words
 from raytasks.store.count_changes import FINISHED, SUBMITTED, CountChanges, Counted, Total
 from raytasks.store.count_tables import count_steps
 from raytasks.store.cursors import Direct
-from raytasks.store.schema import task_counts, totals
+from raytasks.store.service_tables import task_counts, totals
 
 NAMESPACES: Select[Any] = select(task_counts.c.namespace).union(select(count_steps.c.namespace))  # type: ignore[assignment]
 """The namespaces that have, or had, tasks."""

@@ -13,7 +13,7 @@ from raytasks.store.count_tables import count_steps as count_steps_table
 from raytasks.store.database import Database
 from raytasks.store.database_url import without_password
 from raytasks.store.postgres_sessions import POOLED
-from raytasks.store.schema import task_counts
+from raytasks.store.service_tables import task_counts
 from raytasks.store.tables_upgrade import TablesRefused, head
 
 HOLD_SECONDS = 60.0

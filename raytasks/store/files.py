@@ -12,7 +12,8 @@ from typing import Any
 from sqlalchemy import Connection, Delete, Select, Table, Update, bindparam, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from raytasks.store.schema import database_identity, files_to_remove, tasks
+from raytasks.store.schema import tasks
+from raytasks.store.service_tables import database_identity, files_to_remove
 
 ALL = ""
 """The name that stands for all files of a task."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Select, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from raytasks.store.schema import histograms
+from raytasks.store.service_tables import histograms
 
 _HISTOGRAMS: Select[Any] = select(
     histograms.c.namespace, histograms.c.task_type, histograms.c.data

@@ -18,7 +18,8 @@ from raytasks.model.states import FINAL, State
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.store.count_steps import NAMESPACES
 from raytasks.store.postgres_sessions import POOLED
-from raytasks.store.schema import UNCOMPLETED, tasks, tracker_epoch
+from raytasks.store.schema import UNCOMPLETED, tasks
+from raytasks.store.service_tables import tracker_epoch
 
 CONDEMNED = (
     "ix_tasks_claim",

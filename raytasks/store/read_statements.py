@@ -6,15 +6,8 @@ from typing import Any
 from sqlalchemy import Select, bindparam, func, literal_column, select, text
 
 from raytasks.store import count_steps, place_rows
-from raytasks.store.schema import (
-    READY,
-    RUNNING,
-    UNCOMPLETED,
-    attempts,
-    task_logs,
-    tasks,
-    tracker_epoch,
-)
+from raytasks.store.schema import READY, RUNNING, UNCOMPLETED, attempts, task_logs, tasks
+from raytasks.store.service_tables import tracker_epoch
 from raytasks.store.statements import param
 
 EPOCH: Select[Any] = select(tracker_epoch.c.owner, tracker_epoch.c.renewed_at)

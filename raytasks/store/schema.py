@@ -1,4 +1,4 @@
-"""The tables of the database. Migrations create them; a test fails if the two differ.
+"""The tables of tasks. Migrations create all tables; a test fails if the two differ.
 
 Times are seconds since the epoch, as doubles. JSON is kept as text, exactly as it came.
 """
@@ -14,7 +14,6 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
-    SmallInteger,
     String,
     Table,
     Text,
@@ -34,7 +33,8 @@ metadata = MetaData(
     }
 )
 
-_Id = String(36).with_variant(UUID(as_uuid=False), "postgresql")
+Id = String(36).with_variant(UUID(as_uuid=False), "postgresql")
+"""The type of ids of tasks, and of others of their form."""
 
 
 def _listed(states: frozenset[State]) -> str:
@@ -44,7 +44,7 @@ def _listed(states: frozenset[State]) -> str:
 tasks = Table(
     "tasks",
     metadata,
-    Column("task_id", _Id, primary_key=True),
+    Column("task_id", Id, primary_key=True),
     Column("task_type", String(100), nullable=False),
     Column("state", String(9), nullable=False),
     Column("payload", Text, nullable=False),
@@ -137,28 +137,29 @@ AT_REST = text("state <> 'COMPLETED' AND state <> 'RUNNING'")
 EXPIRING = text("expires_at IS NOT NULL AND attempt = 0 AND finished_at IS NULL")
 
 
-def _index(
+def index(
     name: str, *columns: Column[Any], where: TextClause | None = None, unique: bool = False
 ) -> None:
+    """Declare an index; with `where` it has only the rows of which that is true."""
     Index(name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
 
 
 _of, _typed = tasks.c, (tasks.c.namespace, tasks.c.task_type)
-_index("ix_tasks_ready", _of.task_type, _of.lane, _of.rank, _of.task_id, where=READY)
-_index("ix_tasks_scheduled", _of.run_at, where=SCHEDULED)
-_index("ix_tasks_idempotency_key", _of.namespace, _of.idempotency_key, where=KEYED, unique=True)
-_index("ix_tasks_finished_at", _of.finished_at, where=ENDED)
-_index("ix_tasks_expires_at", _of.expires_at, where=EXPIRING)
+index("ix_tasks_ready", _of.task_type, _of.lane, _of.rank, _of.task_id, where=READY)
+index("ix_tasks_scheduled", _of.run_at, where=SCHEDULED)
+index("ix_tasks_idempotency_key", _of.namespace, _of.idempotency_key, where=KEYED, unique=True)
+index("ix_tasks_finished_at", _of.finished_at, where=ENDED)
+index("ix_tasks_expires_at", _of.expires_at, where=EXPIRING)
 # For lists. A row's change costs an entry in each index that has the row. Most tasks are COMPLETED;
 # so these have indexes that get an entry only once. Those that run are few, and each task is one of
 # them: it has no entry by its type then.
-_index("ix_tasks_uncompleted", _of.namespace, _of.state, _of.task_id, where=UNCOMPLETED)
-_index("ix_tasks_at_rest_type", *_typed, _of.state, _of.task_id, where=AT_REST)
-_index("ix_tasks_completed", _of.namespace, _of.task_id, where=COMPLETED)
-_index("ix_tasks_completed_type", *_typed, _of.task_id, where=COMPLETED)
+index("ix_tasks_uncompleted", _of.namespace, _of.state, _of.task_id, where=UNCOMPLETED)
+index("ix_tasks_at_rest_type", *_typed, _of.state, _of.task_id, where=AT_REST)
+index("ix_tasks_completed", _of.namespace, _of.task_id, where=COMPLETED)
+index("ix_tasks_completed_type", *_typed, _of.task_id, where=COMPLETED)
 # For lists by the class of the last error, and for the groups of failures.
-_index("ix_tasks_error_type", _of.namespace, _of.error_type, _of.task_id, where=FAILING)
-_index(
+index("ix_tasks_error_type", _of.namespace, _of.error_type, _of.task_id, where=FAILING)
+index(
     "ix_tasks_failed",
     *(*_typed, _of.error_type, _of.finished_at, _of.task_id),
     _of.state,  # always the same; SQLite reads the row to check it otherwise
@@ -170,7 +171,7 @@ task_tags = Table(
     metadata,
     Column("namespace", String(63), primary_key=True),
     Column("tag", String(64), primary_key=True),
-    Column("task_id", _Id, primary_key=True),
+    Column("task_id", Id, primary_key=True),
     sqlite_with_rowid=False,
 )
 
@@ -181,7 +182,7 @@ unique_keys = Table(
     Column("namespace", String(63), primary_key=True),
     Column("task_type", String(100), primary_key=True),
     Column("unique_key", String(255), primary_key=True),
-    Column("task_id", _Id, nullable=False),
+    Column("task_id", Id, nullable=False),
     Column("until", String(8), nullable=False),
     Column("ends_at", Double),  # null: only with its task
     sqlite_with_rowid=False,
@@ -194,7 +195,7 @@ key_aliases = Table(
     metadata,
     Column("namespace", String(63), primary_key=True),
     Column("idempotency_key", String(255), primary_key=True),
-    Column("task_id", _Id, nullable=False),
+    Column("task_id", Id, nullable=False),
     Column("request_digest", String(64)),
     sqlite_with_rowid=False,
 )
@@ -204,7 +205,7 @@ Index("ix_key_aliases_task_id", key_aliases.c.task_id)
 task_logs = Table(
     "task_logs",
     metadata,
-    Column("task_id", _Id, primary_key=True),
+    Column("task_id", Id, primary_key=True),
     Column("attempt", Integer, primary_key=True),
     Column("number", Integer, primary_key=True),
     Column("at", Double, nullable=False),
@@ -216,7 +217,7 @@ task_logs = Table(
 attempts = Table(
     "attempts",
     metadata,
-    Column("task_id", _Id, primary_key=True),
+    Column("task_id", Id, primary_key=True),
     Column("attempt", Integer, primary_key=True),
     Column("outcome", String(16), nullable=False),
     Column("runner_id", String(64), nullable=False),
@@ -246,154 +247,11 @@ attempts = Table(
 task_actions = Table(
     "task_actions",
     metadata,
-    Column("task_id", _Id, primary_key=True),
+    Column("task_id", Id, primary_key=True),
     Column("revision", Integer, primary_key=True),
     Column("action", String(32), primary_key=True),
     Column("at", Double, nullable=False),
     Column("by", String(128), nullable=False),
-    Column("bulk_id", _Id),  # the bulk operation that it was a part of
+    Column("bulk_id", Id),  # the bulk operation that it was a part of
     sqlite_with_rowid=False,
-)
-
-# What persons did to the service, the newest last: one row for each command, also for a bulk one.
-audit = Table(
-    "audit",
-    metadata,
-    Column("audit_id", _Id, primary_key=True),
-    Column("at", Double, nullable=False),
-    Column("by", String(128), nullable=False),
-    Column("action", String(32), nullable=False),
-    Column("namespace", String(63)),  # null: the whole service
-    Column("target", String(255)),  # a task's id, a bulk operation's, a version's number
-    Column("details", Text),  # JSON
-    sqlite_with_rowid=False,
-)
-Index("ix_audit_namespace", audit.c.namespace, audit.c.audit_id)
-Index("ix_audit_at", audit.c.at)
-
-# Totals that only grow, by namespace and task type: what was submitted, what ended and how.
-totals = Table(
-    "totals",
-    metadata,
-    Column("namespace", String(63), primary_key=True),
-    Column("task_type", String(100), primary_key=True),
-    Column("name", String(32), primary_key=True),
-    Column("value", BigInteger, nullable=False),
-    sqlite_with_rowid=False,
-)
-
-# How long tasks waited and ran since ever, as JSON. Saved now and then; see `stats_minutes`.
-histograms = Table(
-    "histograms",
-    metadata,
-    Column("namespace", String(63), primary_key=True),
-    Column("task_type", String(100), primary_key=True),
-    Column("data", Text, nullable=False),
-    sqlite_with_rowid=False,
-)
-
-# The number of tasks by namespace, type and state, kept exact by every transition. To count a
-# million rows for a list's total, or for the size of the backlog, would be slow.
-task_counts = Table(
-    "task_counts",
-    metadata,
-    Column("namespace", String(63), primary_key=True),
-    Column("task_type", String(100), primary_key=True),
-    Column("state", String(9), primary_key=True),
-    Column("tasks", BigInteger, nullable=False),
-    sqlite_with_rowid=False,
-)
-
-# A retry or a cancel of all tasks that a filter matches, from the newest task to the oldest. Each
-# small step is one transaction, with the new `cursor` (the last task looked at).
-bulk_operations = Table(
-    "bulk_operations",
-    metadata,
-    Column("bulk_id", _Id, primary_key=True),
-    Column("namespace", String(63), nullable=False),
-    Column("action", String(6), nullable=False),
-    # A `TaskFilter` without its namespace, as JSON.
-    Column("filter", Text, nullable=False, server_default="{}"),
-    Column("cursor", _Id, nullable=False),
-    Column("matched", BigInteger),  # null: too many to count
-    Column("looked_at", BigInteger, nullable=False),
-    Column("changed", BigInteger, nullable=False),
-    # How many tasks were left as they are, as others hold their unique keys.
-    Column("skipped", BigInteger, nullable=False, server_default=text("0")),
-    Column("created_at", Double, nullable=False),
-    Column("finished_at", Double),
-    Column("idempotency_key", String(255)),
-    Column("by", String(128)),  # who has begun it; null: unknown, as it is from before 0.3
-)
-Index("ix_bulk_operations_namespace", bulk_operations.c.namespace, bulk_operations.c.bulk_id)
-_of = bulk_operations.c
-_index(
-    "ix_bulk_operations_idempotency_key",
-    *(_of.namespace, _of.idempotency_key),
-    where=KEYED,
-    unique=True,
-)
-_index("ix_bulk_operations_open", _of.bulk_id, where=OPEN)
-
-# The number of attempts and tasks that ended in each minute, and their durations, as JSON.
-stats_minutes = Table(
-    "stats_minutes",
-    metadata,
-    Column("minute", BigInteger, primary_key=True),  # since the epoch
-    Column("namespace", String(63), primary_key=True),
-    Column("task_type", String(100), primary_key=True),
-    Column("data", Text, nullable=False),
-    sqlite_with_rowid=False,
-)
-
-# Files to remove: those of deleted tasks (`name` is empty: all of them), and single ones that were
-# replaced. The files are removed after the commit, and then their rows.
-files_to_remove = Table(
-    "files_to_remove",
-    metadata,
-    Column("task_id", _Id, primary_key=True),
-    Column("name", String(255), primary_key=True),
-    Column("due_at", Double, nullable=False),  # when removal is tried next
-    sqlite_with_rowid=False,
-)
-Index("ix_files_to_remove_due_at", files_to_remove.c.due_at)
-
-# The versions of the handlers' code, numbered at first sight.
-handlers_versions = Table(
-    "handlers_versions",
-    metadata,
-    Column("number", Integer, primary_key=True, autoincrement=True),
-    Column("token", Text, nullable=False),
-    Column("generation", Text, nullable=False),
-    Column("state", String(6), nullable=False),
-    Column("seen_at", Double, nullable=False),
-    Column("detail", Text),
-    Column("declarations", Text),  # JSON: a digest of the declaration, by task type
-    CheckConstraint("state IN ('trial', 'passed', 'failed')", name="state_known"),
-    sqlite_autoincrement=True,  # a number is never given out again
-)
-Index("ix_handlers_versions_token", handlers_versions.c.token, unique=True)
-
-# One row, with the unique id of this database; no row until the first request for it.
-database_identity = Table(
-    "database_identity",
-    metadata,
-    Column("id", SmallInteger, primary_key=True, autoincrement=False),
-    Column("database_id", String(36), nullable=False),
-)
-
-# One row. Each tick looks for it under a lock, and renews it now and then. A tracker whose epoch is
-# no longer there has been replaced, and its ticks fail. The owner is the tracker's actor, the same
-# in all its lives.
-tracker_epoch = Table(
-    "tracker_epoch",
-    metadata,
-    Column("id", SmallInteger, primary_key=True, autoincrement=False),
-    Column("epoch", BigInteger, nullable=False),
-    Column("renewed_at", Double, nullable=False),
-    Column("owner", String(64)),
-    # Of versions before 0.4; see `pauses`.
-    Column("paused_at", Double),
-    # Whether all open tasks are in their lanes. Null: an earlier version may have written some.
-    Column("in_lanes", Boolean),
 )

@@ -11,7 +11,7 @@ from raytasks.model.tallies import QUANTILES, Change, Tally, joined, percentiles
 from raytasks.model.task_filter import is_reserved
 from raytasks.protocol.queries import StatsHistory
 from raytasks.store import count_steps
-from raytasks.store.schema import stats_minutes
+from raytasks.store.service_tables import stats_minutes
 from raytasks.store.statements import param
 from raytasks.store.stats_rows import tallies_of
 

@@ -30,16 +30,8 @@ from raytasks.model.tasks import Task
 from raytasks.protocol.messages import TaskEnd
 from raytasks.store.compiled import CompiledQuery, postgres_dialect, sqlite_dialect
 from raytasks.store.lane_statements import IN_LANE
-from raytasks.store.schema import (
-    ENDED,
-    KEYED,
-    RUNNING,
-    SCHEDULED,
-    attempts,
-    task_logs,
-    tasks,
-    tracker_epoch,
-)
+from raytasks.store.schema import ENDED, KEYED, RUNNING, SCHEDULED, attempts, task_logs, tasks
+from raytasks.store.service_tables import tracker_epoch
 
 
 def param(name: str) -> Any:

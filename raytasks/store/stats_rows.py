@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from raytasks.model.tallies import Tally
 from raytasks.store.metric_rows import HistogramRow, write_histograms
-from raytasks.store.schema import stats_minutes
+from raytasks.store.service_tables import stats_minutes
 from raytasks.store.transaction import Transaction
 
 _SINCE: Select[Any] = select(

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.store import online_upgrade, outbox_function
-from raytasks.store.schema import tracker_epoch
+from raytasks.store.service_tables import tracker_epoch
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 """The folder of Alembic's environment."""

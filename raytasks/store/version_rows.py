@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import json
 from sqlalchemy import Connection, insert, select, update
 
-from raytasks.store.schema import handlers_versions, tracker_epoch
+from raytasks.store.service_tables import handlers_versions, tracker_epoch
 from raytasks.store.statements import param
 from raytasks.store.transaction import Superseded
 

@@ -50,9 +50,9 @@ from raytasks.store.schema import (
     task_logs,
     task_tags,
     tasks,
-    tracker_epoch,
     unique_keys,
 )
+from raytasks.store.service_tables import tracker_epoch
 from raytasks.store.store import Store
 from raytasks.store.transaction import BETWEEN_SECONDS, FenceBroken, Superseded
 from raytasks.tracker.acting import Target

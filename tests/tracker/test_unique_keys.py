@@ -14,7 +14,8 @@ from raytasks.model.task_events import EventQuery, StateEntry
 from raytasks.model.tasks import Duplicate, NewTask
 from raytasks.model.uniqueness import OnConflict, Unique, UniqueUntil, encode_unique
 from raytasks.protocol.queries import BulkById, TaskEvents
-from raytasks.store.schema import files_to_remove, task_tags, unique_keys
+from raytasks.store.schema import task_tags, unique_keys
+from raytasks.store.service_tables import files_to_remove
 from raytasks.store.store import Store
 from raytasks.store.unique_rows import KeyName
 from raytasks.tracker.bulk_turns import make, run_step
