@@ -163,7 +163,7 @@ class Database:
             if not writes:  # a reading transaction sees one moment
                 arguments["isolation_level"] = "REPEATABLE READ"
             engine = postgres_engine(
-                self._given, writes=writes, reads_only=self._reads_only, **arguments
+                self._given, keeps_plans=writes, reads_only=self._reads_only, **arguments
             )
         if self._file is not None:
             self._file.watch(engine)

@@ -36,9 +36,10 @@ _TIMEOUTS = {
     "lock_timeout": "5000",
     "statement_timeout": "15000",
 }
-# A tick's statements are the same each time, and use an index however many tasks there are. Kept
-# plans save some of the server's time (python -m benchmarks.store_cost).
-_WRITER_PLANS = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
+# The statements of ticks, and of reads of single tasks, are the same each time, and use an index
+# however many tasks there are. Kept plans save some of the server's time (python -m
+# benchmarks.store_cost): half of it for a read.
+_KEPT_PLANS = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
 _READ_ONLY = {"default_transaction_read_only": "on"}
 _IN_TRANSACTION = {"default_transaction_read_only": "transaction_read_only"}
 
@@ -52,13 +53,13 @@ _REFUSALS = ("startup param", "command-line options")
 
 
 def postgres_engine(
-    url: str, *, writes: bool = False, reads_only: bool = False, **arguments: Any
+    url: str, *, keeps_plans: bool = False, reads_only: bool = False, **arguments: Any
 ) -> Engine:
     """Return an engine whose sessions are as `PostgresSessions` says.
 
     The `arguments` are those of SQLAlchemy's `create_engine`. Raises `DatabaseUrlError`.
     """
-    sessions = PostgresSessions(url, writes=writes, reads_only=reads_only)
+    sessions = PostgresSessions(url, keeps_plans=keeps_plans, reads_only=reads_only)
     engine = create_engine(sessions.url, connect_args=sessions.arguments(), **arguments)
     sessions.manage(engine)
     return engine
@@ -67,19 +68,19 @@ def postgres_engine(
 class PostgresSessions:
     """How the connections of one engine are opened, and how their transactions begin.
 
-    `writes`: plans are made for ticks. `reads_only`: nothing can be written. Raises
-    `DatabaseUrlError` for a bad URL.
+    `keeps_plans`: a statement is planned once, and goes by indexes. `reads_only`: nothing can be
+    written. Raises `DatabaseUrlError` for a bad URL.
     """
 
-    def __init__(self, url: str, *, writes: bool = False, reads_only: bool = False) -> None:
+    def __init__(self, url: str, *, keeps_plans: bool = False, reads_only: bool = False) -> None:
         self.url: URL = parse_url(url)
         self.schema = schema_of(url)
         self.pooled: bool | None = None
         """Whether a pooler stands before the server; None before the first connection."""
         self._reads_only = reads_only
         self._settings: dict[str, str] = dict(_TIMEOUTS)
-        if writes:
-            self._settings |= _WRITER_PLANS
+        if keeps_plans:
+            self._settings |= _KEPT_PLANS
         if reads_only:
             self._settings |= _READ_ONLY
         if self.schema is not None:

@@ -27,6 +27,7 @@ from sqlalchemy.engine import make_url
 from raytasks.model.states import State
 from raytasks.model.tasks import AttemptRecord, StoreUnavailable, Task
 from raytasks.store import place_rows
+from raytasks.store.cursors import driver_errors
 from raytasks.store.cutting import make_cuttable
 from raytasks.store.database import open_sqlite, translated
 from raytasks.store.database_url import parse_url
@@ -87,6 +88,7 @@ class PostgresPoints:
     def __init__(self, url: str) -> None:
         self._engine = postgres_engine(
             url,
+            keeps_plans=True,
             reads_only=True,
             pool_size=POSTGRES_CONNECTIONS,
             max_overflow=0,
@@ -100,9 +102,10 @@ class PostgresPoints:
 
         Raises `StoreUnavailable`.
         """
-        with translated(), self._engine.connect() as connection:
-            bound = {"p_task_ids": list(task_ids)}
-            rows = connection.exec_driver_sql(_postgres_text(), bound).all()
+        text, bound = _postgres_text(), {"p_task_ids": list(task_ids)}
+        with translated(), self._engine.begin() as connection, driver_errors(connection, text):
+            driver: Any = connection.connection.driver_connection
+            rows = driver.cursor().execute(text, bound).fetchall()
         found = {}
         for *row, history in rows:
             task = _task(row)
