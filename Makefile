@@ -30,10 +30,11 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --no-header --extra handlers -
 
 # Of `make test`: clusters run two at a time, and wait much of their time. Beside them, with a lower
 # priority, all other tests run in two processes, and the linters in one. Tests that share a service
-# run one after the other.
+# run one after the other. Those of LATER come after the clusters, when a browser is not kept waiting.
 WITH_RAY := tests/cluster
+LATER ?=
 CLUSTERS := -n 2 --dist loadgroup --no-loadscope-reorder
-WITHOUT_RAY := $(addprefix --ignore=,$(WITH_RAY) tests/hosts)
+WITHOUT_RAY = $(addprefix --ignore=,$(WITH_RAY) tests/hosts $(LATER))
 SIDE_BY_SIDE := -n 2 --dist loadfile
 
 # Of `make test`: ALL=1 runs those marked as slow, too. `make test-all` does.
@@ -50,7 +51,7 @@ RAY_VENV = .venv-ray-$(VERSION)
 RAY_TESTS ?= $(addprefix tests/cluster/test_,own_ray.py versions.py main_path.py rings.py \
   runners_killed.py stopping.py tracker_killed.py ray_token.py)
 
-.PHONY: install demo test test-all test-without-ray docs recording pictures coverage test-ray hosts chaos fuzz simulate mutants recovery bench bench-peers profile audit release-check lint format requirements clean help
+.PHONY: install demo test test-all test-with-ray test-later test-without-ray docs recording pictures coverage test-ray hosts chaos fuzz simulate mutants recovery bench bench-peers profile audit release-check lint format requirements clean help
 
 help:
 	@echo "make demo          run the service and one task of each type, on this machine"
@@ -90,15 +91,22 @@ $(INSTALLED): requirements.txt requirements-dev.txt pyproject.toml client/pyproj
 demo: install
 	$(BIN)/raytasks demo
 
+test: LATER := $(if $(COVERAGE),,tests/web)
 test: install $(VENV)/.docs
 	$(BIN)/python -m tests.side_by_side \
-	  clusters='env RAY_worker_niceness=0 $(BIN)/pytest $(CLUSTERS) --timeout 600 --durations 25 $(CHOSEN) $(WITH_RAY)' \
-	  others='nice -n 5 $(MAKE) --no-print-directory test-without-ray' \
+	  clusters='env RAY_worker_niceness=0 $(MAKE) --keep-going --no-print-directory test-with-ray test-later LATER=$(LATER)' \
+	  others='nice -n 5 $(MAKE) --no-print-directory test-without-ray LATER=$(LATER)' \
 	  lint='nice -n 5 $(MAKE) --no-print-directory lint docs'
 
 test-all:
 	$(MAKE) test ALL=1
 	$(MAKE) hosts
+
+test-with-ray: install
+	$(BIN)/pytest $(CLUSTERS) --timeout 600 --durations 25 $(CHOSEN) $(WITH_RAY)
+
+test-later: install
+	$(if $(LATER),$(BIN)/pytest $(SIDE_BY_SIDE) $(CHOSEN) $(LATER))
 
 test-without-ray: install
 ifneq ($(COVERAGE),)
