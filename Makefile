@@ -95,8 +95,8 @@ test: LATER := $(if $(COVERAGE),,tests/web)
 test: install $(VENV)/.docs
 	$(BIN)/python -m tests.side_by_side \
 	  clusters='env RAY_worker_niceness=0 $(MAKE) --keep-going --no-print-directory test-with-ray test-later LATER=$(LATER)' \
-	  others='nice -n 5 $(MAKE) --no-print-directory test-without-ray LATER=$(LATER)' \
-	  lint='nice -n 5 $(MAKE) --no-print-directory lint docs'
+	  others='nice -n 5 $(MAKE) --no-print-directory docs test-without-ray LATER=$(LATER)' \
+	  lint='nice -n 5 $(MAKE) --no-print-directory lint'
 
 test-all:
 	$(MAKE) test ALL=1

@@ -35,6 +35,7 @@ with runs.noted(int(sys.argv[2]), "http://127.0.0.1:" + sys.argv[2], 1.0) as not
 def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     """No variable of Ray's is set, and all of its ports are free."""
     monkeypatch.setattr(ports, "_free", lambda port: port)
+    monkeypatch.setattr(ports, "keep", lambda _: True)
     for name in list(os.environ):
         if name.startswith("RAY_"):
             monkeypatch.delenv(name)

@@ -87,6 +87,8 @@ def test_what_does_not_run_says_why() -> None:
         ("docs/operation.md", "raytasks worker --address HOST:6379"),
         ("docs/operation.md", "RAYTASKS_API_REPLICAS=2 RAYTASKS_LISTEN_PORT=8001 raytasks up"),
         ("docs/operation.md", "server {"),
+        ("docs/performance.md", 'make bench ROUNDS=5 ONLY="ray.tasks sqlite.drain sqlite.submission'
+                                " sqlite.single sqlite.end_to_end sqlite.listener \\"),
         ("docs/performance.md", "make bench          # raytasks beside its baselines; writes"
                                 " benchmarks/results/"),
         ("docs/releasing.md", ".venv/bin/uv build --no-build-isolation --out-dir dist client"),
