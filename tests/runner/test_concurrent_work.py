@@ -226,6 +226,7 @@ async def test_a_timeout_and_a_cancel_stop_one_attempt_only(
         assert running.lives == 1
 
 
+@pytest.mark.untraced  # Python 3.11 hangs while an interrupt waits for a thread that is in C
 @pytest.mark.parametrize("kind", ["async", "thread"])
 async def test_what_cannot_be_interrupted_ends_with_its_process_after_the_others(
     bench: Callable[..., ConcurrentBench], kind: str, monkeypatch: pytest.MonkeyPatch
