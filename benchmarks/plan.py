@@ -75,7 +75,7 @@ def _noop(name: str, place: Place, chosen: frozenset[str], *, haproxy: bool) -> 
             yield _named(f"{name}.", idle.measure(server.program, place.sizes))
 
 
-_ON_A_SERVICE: dict[str, Any] = {
+_SHARING: dict[str, Any] = {
     "drain": drain.measure,
     "submission": submission.measure,
     "single": single.measure,
@@ -84,8 +84,8 @@ _ON_A_SERVICE: dict[str, Any] = {
     "reads": reads.measure,
     "waiting": waiting.measure,
     "idle": lambda service, sizes: idle.measure(service.program, sizes),
-    "keys": keys.measure,
 }
+_ON_A_SERVICE = {**_SHARING, "keys": keys.measure}
 
 
 def service_group(
@@ -129,14 +129,7 @@ GROUPS = (
     Group("haproxy", ("noop", "idle"), partial(_noop, "haproxy", haproxy=True)),
     Group("proxy", ("noop",), partial(_noop, "proxy", haproxy=False)),
     Group("commits", ("commits",), partial(_alone, "commits.", commits.measure)),
-    service_group(
-        "sqlite",
-        "sqlite",
-        (
-            *("drain", "submission", "single", "end_to_end"),
-            *("listener", "reads", "waiting", "idle"),
-        ),
-    ),
+    service_group("sqlite", "sqlite", tuple(_SHARING)),
     service_group(
         "postgresql",
         "postgresql",

@@ -74,9 +74,10 @@ class Service:
         while len(ids) < tasks:
             size = min(_MAX_IN_BATCH, tasks - len(ids))
             task = {"task_type": task_type, "payload": {}, **options}
-            numbers = range(len(ids), len(ids) + size)
-            payloads = [{"payload": payload_of(number)} for number in numbers] if payload_of else ()
-            body = {"tasks": [task | own for own in payloads] or [task] * size}
+            body = {"tasks": [task] * size}
+            if payload_of is not None:
+                numbers = range(len(ids), len(ids) + size)
+                body["tasks"] = [{**task, "payload": payload_of(number)} for number in numbers]
             answer = self.http.post("/tasks/batch", params=place, json=body).raise_for_status()
             ids += [task["task_id"] for task in answer.json()["tasks"]]
         return ids

@@ -8,7 +8,7 @@ unix(7)).
 
 import errno
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from raytasks.model.tasks import RaytasksError
 
@@ -28,7 +28,7 @@ class MachineError(RaytasksError):
 
 def free(ports: Sequence[int]) -> int | None:
     """Return the first of the ports at which nothing listens; None if there is none."""
-    return next((number for port in ports if (number := _free(port))), None)
+    return next(_free_ones(ports), None)
 
 
 def kept(ports: Sequence[int]) -> int | None:
@@ -36,8 +36,7 @@ def kept(ports: Sequence[int]) -> int | None:
 
     This process then keeps it until it ends.
     """
-    numbers = (number for port in ports if (number := _free(port)))
-    return next(filter(keep, numbers), None)
+    return next(filter(keep, _free_ones(ports)), None)
 
 
 def keep(port: int) -> bool:
@@ -73,6 +72,10 @@ def chosen_port(choose: Choice, preferred: int) -> int:
 def is_free(port: int) -> bool:
     """Return whether nothing listens at a port."""
     return _free(port) is not None
+
+
+def _free_ones(ports: Sequence[int]) -> Iterator[int]:
+    return (number for port in ports if (number := _free(port)))
 
 
 def _free(port: int) -> int | None:

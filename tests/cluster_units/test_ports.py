@@ -14,11 +14,15 @@ import pytest
 from raytasks.cluster import ports
 from raytasks.cluster.environment import ray_environment
 
-KEEPS = """
+CHOOSES = """
 import sys
 from raytasks.cluster.environment import ray_environment
-print(*sorted(ray_environment("127.0.0.1").items()), sep="\\n", end="\\n\\n", flush=True)
-sys.stdin.read()
+print(*sorted(ray_environment("127.0.0.1").items()), sep="\\n")
+"""
+KEEPS = """
+import sys
+from raytasks.cluster import ports
+print(ports.kept({choices}), ports.kept({choices}))
 """
 
 
@@ -33,15 +37,15 @@ def marks(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[int, int]]:
 
 
 @contextmanager
-def another() -> Iterator[str]:
-    """Another process that has chosen the variables for Ray; what it has chosen."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", KEEPS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    with process:
+def another(script: str) -> Iterator[str]:
+    """Another process that runs a script until the block ends, and what the script says."""
+    command = [sys.executable, "-c", f"{script}\nprint(flush=True); sys.stdin.read()"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         yield "".join(iter(process.stdout.readline, "\n"))
-        process.communicate()
+        process.kill()
 
 
 @pytest.fixture
@@ -71,7 +75,7 @@ def test_two_commands_choose_different_ports(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.delenv(name)
     names = [name for name in ray_environment("127.0.0.1") if name.endswith("_PORT")]
     assert len(names) == 3
-    with another() as theirs:
+    with another(CHOOSES) as theirs:
         ours = ray_environment("127.0.0.1")
         for name in names:
             assert f"('{name}', '" in theirs
@@ -81,24 +85,11 @@ def test_two_commands_choose_different_ports(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_port_is_kept_until_the_process_ends(marks: dict[int, int]) -> None:
     port = ports.free_port()
     choices = (port, ports.ANY)
-    holder = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "import sys; from raytasks.cluster import ports\n"
-            f"print(ports.kept({choices}), ports.kept({choices}), flush=True); sys.stdin.read()",
-        ],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline().split() == [str(port)] * 2
+    with another(KEEPS.format(choices=choices)) as told:
+        assert told.split() == [str(port)] * 2
         assert not ports.keep(port)
         assert ports.kept(choices) not in (port, None)
         assert ports.is_free(port)  # for who starts there what the port is kept for
-        holder.kill()
     assert ports.kept(choices) == port
     assert port in marks
 
