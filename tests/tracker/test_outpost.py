@@ -65,9 +65,9 @@ class Cluster:
                 await asyncio.sleep(0.005)
 
     async def until_outpost(self) -> None:
-        """Wait until it has noticed that it is superseded. It is made to look at once."""
+        """Wait until it knows that it is superseded, and by whom. It is made to look at once."""
         await self.tracker.predecessors.look()
-        await self.until(lambda: self.tracker.outpost.active)
+        await self.until(lambda: ", epoch" in self.tracker.outpost.words)
 
     @contextmanager
     def without_database(self) -> Iterator[None]:
