@@ -5,6 +5,7 @@ PostgreSQL is asked for all lanes in one statement, SQLite for some that are to 
 
 from collections.abc import Iterator, Sequence
 from functools import cache
+from operator import attrgetter
 from typing import Any
 
 from msgspec import Struct
@@ -49,6 +50,11 @@ _ASKED: dict[str, TypeEngine[Any]] = {
     "floor": Double(),
     "most": Integer(),
 }
+
+# The names of the values of each lane that SQLite is asked for, in the order of a question.
+_GIVEN = [[f"p_{name}_{place}" for name in LaneAsk._fields[:3]] for place in range(_SIZES[-1])]
+
+_PLACE = attrgetter("rank", "task_id")
 
 _BODIES = select(cast(tasks.c.task_id, Text), tasks.c.payload, tasks.c.checkpoint).where(
     tasks.c.task_id.in_(bindparam("p_task_ids", expanding=True))
@@ -126,7 +132,7 @@ def read_candidates(direct: Direct, asks: Sequence[LaneAsk], *, postgres: bool) 
             rows += direct.read(query, bound)
     found = [Candidate(*row) for row in rows]
     if len(asks) > 1:
-        found.sort(key=lambda row: (row.rank, row.task_id))
+        found.sort(key=_PLACE)
     return found
 
 
@@ -170,10 +176,8 @@ def _small_questions(
             some = alike[begin : begin + _SIZES[-1]]
             size = next(size for size in _SIZES if size >= len(some))
             bound: dict[str, Any] = {"p_most": most, "p_short": short}
-            for number, (task_type, lane, floor, _) in enumerate(some):
-                bound[f"p_task_type_{number}"] = task_type
-                bound[f"p_lane_{number}"] = lane
-                bound[f"p_floor_{number}"] = floor
+            for names, ask in zip(_GIVEN, some, strict=False):
+                bound.update(zip(names, ask, strict=False))
             yield _of_some_lanes(size), bound
 
 

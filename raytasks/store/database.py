@@ -37,6 +37,10 @@ BUSY_SECONDS = 5.0
 MAX_LOG_BYTES = 64 * 1024 * 1024
 """Maximum bytes of SQLite's log (the file `-wal`); a longer one is emptied as soon as possible."""
 
+_CHECKPOINT_PAGES = 4000
+"""Number of pages in SQLite's log after which they are copied into the database, by a commit. Tasks
+with keys change the same pages again and again: the more are in the log, the fewer are copied."""
+
 _SHORTEN_SECONDS = 5.0  # between two tries
 _SHORTEN_WAIT_MS = 100
 
@@ -202,6 +206,7 @@ def _set_up_sqlite(engine: Engine, begin: str, *, reads_only: bool) -> None:
             cursor.execute("PRAGMA journal_mode=WAL")
             cursor.execute("PRAGMA synchronous=FULL")
             cursor.execute(f"PRAGMA journal_size_limit={MAX_LOG_BYTES}")
+            cursor.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
         cursor.execute("PRAGMA cache_size=-32768")
         cursor.execute("PRAGMA temp_store=MEMORY")
         cursor.close()

@@ -176,6 +176,9 @@ class ClaimBook:
         self.limits.forget_ends(plan.ending)
         self._release(plan, spend=in_doubt)
         self.lanes.forget_expected(plan.expected)
+        for question in plan.questions:
+            if question.limit:
+                self.lanes.put_back(question.owner)
         self.lanes.has_news = True
 
     def apply(self, work: "TickInput", done: "TickResult") -> None:
@@ -188,7 +191,7 @@ class ClaimBook:
             # The ends come first: a token that comes back to a full bucket cannot be spent.
             self._settle_limits(work, done)
             for running, _ in done.claimed:
-                limits.begun(running)
+                limits.begun(running, lanes.gates_at_hand(running))
         pools = lanes.maker.pools
         if limits.by_name or len(pools) > 1 or any(pool.is_contested for pool in pools.values()):
             lanes.charge(running for running, _ in done.claimed)
@@ -269,8 +272,8 @@ class ClaimBook:
                     f"and {ready} in memory"
                 )
             if known is not None:
-                self.lanes.set_floor(known, found.floor, found.head)
-                self.lanes.park_blocked(known)
+                taken = question.limit > 0
+                self.lanes.learn(known, found.floor, found.head, taken=taken)
 
     def _place_again(self, changes: Iterable[StateChange]) -> None:
         """Have it read again which tasks hold up others, of those that people have changed."""

@@ -7,7 +7,7 @@ A plan asks for the first tasks of some lanes, and says in which order queues ta
 import math
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from raytasks.store.candidates import Candidate
 from raytasks.store.lane_rows import LaneAsk
@@ -40,8 +40,7 @@ class Question:
         return LaneAsk(self.task_type, self.name, self.floor, self.limit + self.extra)
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """The finding of a tick in a lane.
 
     No task is left there with a rank below `floor`; the first one is `head`, if that is known. If
@@ -131,19 +130,16 @@ def findings(
             return [_finding(question, rows, None, number)]
         first = next(row for row in rows if row.task_id not in chosen)
         return [_finding(question, rows, first, number)]
-    read: dict[tuple[str, str], list[Candidate]] = {}
+    read: dict[tuple[str, str], list[Candidate]] = {
+        (question.task_type, question.name): [] for question in plan.questions
+    }
     for row in rows:
-        read.setdefault((row.task_type, row.lane), []).append(row)
+        read[row.task_type, row.lane].append(row)
     found = []
     for question in plan.questions:
-        mine = read.get((question.task_type, question.name), [])
-        first_left, claimed = None, 0
-        for row in mine:
-            if row.task_id in chosen:
-                claimed += 1
-            elif first_left is None:
-                first_left = row
-        found.append(_finding(question, mine, first_left, claimed))
+        mine = read[question.task_type, question.name]
+        left = [row for row in mine if row.task_id not in chosen]
+        found.append(_finding(question, mine, left[0] if left else None, len(mine) - len(left)))
     return found
 
 

@@ -109,7 +109,6 @@ class _Planner:
         self._queues: dict[LaneQueue, int] = {}
         self._asked: dict[LaneQueue, list[Question]] = {}
         self._taken: dict[Lane, Question | None] = {}
-        self._gates: dict[Lane, list[Gate]] = {}
         self._grouped: dict[Lane, int] = {}
         self._groups = 0
 
@@ -174,16 +173,14 @@ class _Planner:
             turns.close()
 
     def close(self) -> None:
-        """Put the lanes that were looked at back in their queues; learn where they go on."""
+        """Put the lanes back that are not asked; have it read where those that are go on."""
         for queue, questions in self._asked.items():
             if queue.heap or len(questions) > 1:
                 for question in questions:
                     question.extra = int(question.owner.count > question.limit)
-        for lane in self._taken:
-            if lane.parked_at is None and lane.count:
-                lane.queue.push(lane)
-        for gates in self._gates.values():
-            self._lanes.limits.drop(gates)
+        for lane, asked in self._taken.items():
+            if asked is None:
+                self._lanes.put_back(lane)
 
     def _has_room(self, queue: LaneQueue) -> bool:
         """Return whether the limits of a type have room; park a queue that they block."""
@@ -233,19 +230,14 @@ class _Planner:
         self._reserve(lane, number)
 
     def _reserve(self, lane: Lane, number: int) -> None:
-        for gate in (*lane.queue.kind.limits.plain, *self._gates.get(lane, ())):
+        for gate in (*lane.queue.kind.limits.plain, *self._lanes.gates_of(lane)):
             gate.reserved += number
             self._plan.reserved.append((gate, number))
         self._rows += number
 
     def _room_of(self, lane: Lane) -> int:
         """Return the room of the keys of a lane; park a lane that they block."""
-        limits = lane.queue.kind.limits
-        if not limits.keyed:
-            return NO_BOUND
-        gates = self._gates.get(lane)
-        if gates is None:
-            gates = self._gates[lane] = self._lanes.gates_of(lane)
+        gates = self._lanes.gates_of(lane)
         room = NO_BOUND
         for gate in gates:
             free = gate.room(self._now)

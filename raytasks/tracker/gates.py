@@ -65,6 +65,7 @@ class Gate:
       times are monotonic. `loans` are the tokens that may come back.
     - `put_off`: tasks that hold up those behind them until they are due, with their due time.
     - `members`: the lanes with this key, where their order matters over all of them.
+    - `lanes`: how many lanes keep the gate at hand.
     """
 
     __slots__ = (
@@ -73,6 +74,7 @@ class Gate:
         "ending",
         "fades_at",
         "key",
+        "lanes",
         "limit",
         "loans",
         "members",
@@ -87,7 +89,7 @@ class Gate:
     def __init__(self, limit: LimitInForce, key: Key | None, since: float, now: float) -> None:
         self.limit = limit
         self.key = key
-        self.running = self.ending = self.reserved = 0
+        self.running = self.ending = self.reserved = self.lanes = 0
         # A bucket that nobody has asked for was empty when the tracker began.
         self.tokens = min(float(limit.burst), max(0.0, now - since) * limit.per_second)
         self.at = now

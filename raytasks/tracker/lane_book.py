@@ -7,13 +7,14 @@ lanes by rank. A queue that is paused, or blocked by a limit without key, takes 
 
 import heapq
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from raytasks.model.handler_info import HandlerInfo
 from raytasks.model.steering import Steering
 from raytasks.model.tasks import Running
 from raytasks.store.lane_rows import LaneRow, ReadyChange
+from raytasks.tracker import lane_gates
 from raytasks.tracker.fairness import Fairness, TypeShare
 from raytasks.tracker.gates import Gate
 from raytasks.tracker.lane_queues import Lane, LaneQueue, TypeLanes
@@ -169,13 +170,27 @@ class Lanes:
                 self._join(lane)
         return lane
 
-    def set_floor(self, lane: Lane, floor: float, head: str = "") -> None:
-        """Note that the tasks of a lane have no better rank than this; `head` is the first one."""
+    def learn(self, lane: Lane, floor: float, head: str, *, taken: bool) -> None:
+        """Note that the tasks of a lane have no better rank than this; `head` is the first one.
+
+        An open lane is parked if its limits have no room any more. One that was `taken` from its
+        queue is put back.
+        """
         lane.head = head
-        if lane.count and lane.floor != floor:
-            lane.floor = floor
-            if lane.parked_at is None:
+        if not lane.count:
+            return
+        moved, lane.floor = lane.floor != floor, floor
+        if lane.parked_at is None:
+            gate = lane_gates.blocking(self.limits, lane)
+            if gate is not None:
+                self.park(lane, gate)
+            elif moved or taken:
                 lane.queue.push(lane)
+
+    def put_back(self, lane: Lane) -> None:
+        """Put a lane back that a plan has taken from its queue, if it is open."""
+        if lane.count and lane.parked_at is None:
+            lane.queue.push(lane)
 
     # What can be claimed
 
@@ -205,26 +220,17 @@ class Lanes:
     def _is_blocked(self, task_type: str) -> bool:
         return self.limits.blocking(self._kinds[task_type].limits.plain) is not None
 
-    def gates_of(self, lane: Lane) -> list[Gate]:
-        """Return the gates of the keys of a lane."""
-        limits = lane.queue.kind.limits
-        if not limits.keyed:
-            return []
-        return self.limits.keyed_gates(limits, lane.queue.namespace, lane.values)
+    def gates_of(self, lane: Lane) -> Sequence[Gate]:
+        """Return the gates of the keys of a lane, which keeps them at hand from now on."""
+        return lane_gates.gates_of(self.limits, lane)
 
-    def _known_gates(self, lane: Lane) -> list[Gate]:
-        limits = lane.queue.kind.limits
-        if not limits.keyed:
-            return []
-        return self.limits.known_gates(limits, lane.queue.namespace, lane.values)
-
-    def park_blocked(self, lane: Lane) -> None:
-        """Park an open lane if its limits have no room any more."""
-        limits = lane.queue.kind.limits
-        if limits.keyed and lane.count and lane.parked_at is None:
-            gate = self.limits.blocks_lane(limits, lane.queue.namespace, lane.values)
-            if gate is not None:
-                self.park(lane, gate)
+    def gates_at_hand(self, running: Running) -> Sequence[Gate] | None:
+        """Return all gates of an attempt, if its lane has them at hand; else None."""
+        lane = self.find(running.task_type, running.lane)
+        if lane is None or lane.gates is None:
+            return None
+        plain = lane.queue.kind.limits.plain
+        return (*plain, *lane.gates) if plain else lane.gates
 
     def reopen(self, lane: Lane) -> None:
         """Open a parked lane, unless another gate blocks it."""
@@ -297,20 +303,18 @@ class Lanes:
         if lane.parked_at is None:
             self._add(lane.queue, -number)
         if not lane.count:
-            was_open = lane.parked_at is None
             self._remove(lane)
-            if was_open:
-                self._pass_on(lane)
 
     def _remove(self, lane: Lane) -> None:
+        """Forget a lane, and wake others that wait before its gates: it uses no room any more."""
         kind = lane.queue.kind
         lane.parked_at = None
         del kind.lanes[lane.name]
-        if kind.limits.is_member:
-            for gate in self._known_gates(lane):
-                if gate.members is not None:
-                    gate.members.pop(lane, None)
-                    gate.members = gate.members or None
+        for gate in lane_gates.left_by(self.limits, lane):
+            if gate.members is not None:
+                gate.members.pop(lane, None)
+                gate.members = gate.members or None
+            self.limits.left(gate)
 
     def _join(self, lane: Lane) -> None:
         """Note a lane at the gates that keep an order over several lanes."""
@@ -320,19 +324,12 @@ class Lanes:
                     gate.members = {}
                 gate.members[lane] = None
 
-    def _pass_on(self, lane: Lane) -> None:
-        """Wake others that wait before the gates of a lane which uses their room no more."""
-        for gate in self._known_gates(lane):
-            self.limits.left(gate)
-
     def _open_lane(self, lane: Lane, *, fresh: bool) -> None:
         """Open a lane if nothing blocks it; else park it."""
-        limits = lane.queue.kind.limits
-        if limits.keyed:
-            gate = self.limits.blocks_lane(limits, lane.queue.namespace, lane.values)
-            if gate is not None:
-                self.limits.park(lane, gate, lane.queue.kind.name, lane.floor)
-                return
+        gate = lane_gates.blocking(self.limits, lane)
+        if gate is not None:
+            self.limits.park(lane, gate, lane.queue.kind.name, lane.floor)
+            return
         lane.queue.push(lane)
         self._add(lane.queue, lane.count, fresh=fresh)
 

@@ -2,6 +2,7 @@
 
 import heapq
 import math
+from collections.abc import Sequence
 
 from raytasks.tracker.fairness import TypeShare
 from raytasks.tracker.gates import Gate
@@ -12,10 +13,11 @@ class Lane:
     """A lane: `ready` tasks on disk, and `expected` ones that the tick on its way may add.
 
     No task in it has a rank below `floor`; the first one is `head`, or empty if that is not known.
+    Its `gates` are those of its keys, once somebody has asked for them.
     """
 
     __slots__ = (
-        *("expected", "floor", "head", "name", "parked_as", "parked_at", "queue", "ready"),
+        *("expected", "floor", "gates", "head", "name", "parked_as", "parked_at", "queue", "ready"),
         "values",
     )
 
@@ -26,6 +28,7 @@ class Lane:
         self.ready = self.expected = 0
         self.floor = math.inf
         self.head = ""
+        self.gates: Sequence[Gate] | None = None
         self.parked_at: Gate | None = None
         self.parked_as = 0
 

@@ -159,7 +159,7 @@ class Limits:
         """Count again what runs, and forget what was reserved or put off. Tokens stay."""
         for limit in self.by_name.values():
             for gate in limit.gates.values():
-                gate.running = gate.ending = gate.reserved = 0
+                gate.running = gate.ending = gate.reserved = gate.lanes = 0
                 gate.put_off = gate.members = gate.parked = gate.loans = None
         self.put_offs.clear()
         self._held.clear()
@@ -185,13 +185,11 @@ class Limits:
 
     def keyed_gates(
         self, limits: TypeLimits, namespace: str, limit_values: str | None
-    ) -> list[Gate]:
+    ) -> Sequence[Gate]:
         """Return the gates of the keys of a lane."""
-        gates = []
-        for limit in limits.keyed:
-            key = key_of(limit.name, namespace, limit_values)
-            gates.append(limit.gates.get(key) or self._gate(limit, key))
-        return gates
+        return tuple(
+            self._gate(limit, key_of(limit.name, namespace, limit_values)) for limit in limits.keyed
+        )
 
     def known_gates(
         self, limits: TypeLimits, namespace: str, limit_values: str | None
@@ -228,16 +226,17 @@ class Limits:
 
     # What runs
 
-    def begun(self, running: Running) -> None:
-        """Count an attempt that was claimed, and take its tokens."""
-        for gate in self._hold(running):
+    def begun(self, running: Running, gates: Sequence[Gate] | None = None) -> None:
+        """Count an attempt that was claimed, and take its tokens; `gates`, if they are known."""
+        for gate in self._hold(running, gates):
             gate.running += 1
             if gate.limit.per_second:
                 gate.take_token(self._monotonic(), (running.task_id, running.attempt))
 
-    def _hold(self, running: Running) -> Sequence[Gate]:
+    def _hold(self, running: Running, gates: Sequence[Gate] | None = None) -> Sequence[Gate]:
         """Return the gates of an attempt that is counted from now on."""
-        gates = self.gates_of(running.task_type, running.namespace, running.limit_values)
+        if gates is None:
+            gates = self.gates_of(running.task_type, running.namespace, running.limit_values)
         if gates:
             self._held[running.task_id] = gates
         return gates
@@ -276,10 +275,9 @@ class Limits:
 
     def left(self, gate: Gate) -> None:
         """Wake one of each type that waits before a gate, if there is room."""
-        if gate.parked:
-            if gate.room(self._monotonic()) > 0:
-                self._wake(gate, 1)
-        elif gate.key is not None:
+        if gate.parked and gate.room(self._monotonic()) > 0:
+            self._wake(gate, 1)
+        if not (gate.parked or gate.running or gate.reserved or gate.lanes):
             self._drop(gate)
 
     def close(self, running: Running, name: str, seconds: float) -> bool:
@@ -310,12 +308,6 @@ class Limits:
         """Return the room that all gates have."""
         now = self._monotonic()
         return min((gate.room(now) for gate in gates), default=NO_BOUND)
-
-    def drop(self, gates: Iterable[Gate]) -> None:
-        """Forget those gates that nobody uses."""
-        for gate in gates:
-            if not gate.reserved:
-                self._drop(gate)
 
     def park(self, item: Parked, gate: Gate, task_type: str, place: float) -> None:
         """Have an item wait before a gate until there is room; the lowest `place` comes first."""
@@ -377,7 +369,9 @@ class Limits:
 
     def _drop(self, gate: Gate) -> None:
         """Forget the gate of a key that nobody uses; if its bucket is not full, later."""
-        if gate.running or gate.reserved or gate.parked or gate.put_off or gate.members:
+        if gate.running or gate.reserved or gate.parked or gate.lanes:
+            return
+        if gate.put_off or gate.members:
             return
         if gate.key is None or gate.limit.gates.get(gate.key) is not gate:
             return

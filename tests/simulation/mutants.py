@@ -304,8 +304,21 @@ MUTANTS = (
     Mutant(
         "parked lane not woken",
         "raytasks.tracker.limit_book",
-        "            if gate.room(self._monotonic()) > 0:\n                self._wake(gate, 1)\n",
+        "        if gate.parked and gate.room(self._monotonic()) > 0:\n"
+        "            self._wake(gate, 1)\n",
+        "",
+    ),
+    Mutant(
+        "lanes of a failed tick are not put back",
+        "raytasks.tracker.claim_book",
+        "            if question.limit:\n                self.lanes.put_back(question.owner)\n",
         "            pass\n",
+    ),
+    Mutant(
+        "gate forgotten that a lane keeps",
+        "raytasks.tracker.lane_gates",
+        "            gate.lanes += 1\n",
+        "            gate.lanes += 0\n",
     ),
     Mutant(
         "lane not woken when a token comes",

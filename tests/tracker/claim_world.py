@@ -148,6 +148,13 @@ class ClaimWorld:
         self.book.plan_for(work, lambda: requests)
         return self._commit(work)
 
+    def fail(self, *requests: CapacityRequest, in_doubt: bool) -> None:
+        """Plan a tick that fails."""
+        work = TickInput(NOW + self.now, 1, 3)
+        work.ordered_types = self.book.limits.ordered_types
+        self.book.plan_for(work, lambda: requests)
+        self.book.abandon(work, in_doubt=in_doubt)
+
     def _commit(self, work: TickInput) -> list[Running]:
         done = TickResult()
         changes: list[tuple[Task, int]] = []

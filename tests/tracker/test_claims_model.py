@@ -1,6 +1,6 @@
 """Random work against a naive model: limits and order hold, and nothing waits without a reason."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Any
 
 import pytest
@@ -102,6 +102,11 @@ class ClaimMachine(RuleBasedStateMachine):
         request = _request(capacity, some)
         ends = [self.world.end(item, kind, **more) for item in ending]
         self._note(self.world.tick(*[request] if capacity and some else [], ends=ends))
+
+    @rule(capacity=st.integers(1, 5), some=st.lists(types, unique=True, min_size=1))
+    def tick_fails(self, capacity: int, some: list[str]) -> None:
+        """A tick is planned, and not committed."""
+        self.world.fail(_request(capacity, some), in_doubt=False)
 
     @rule(task_type=st.sampled_from(("", *TYPES)), space=st.sampled_from(("", *SPACES)))
     def pause(self, task_type: str, space: str) -> None:
@@ -225,6 +230,22 @@ class ClaimMachine(RuleBasedStateMachine):
             assert all(gate.running == counts[key] for key, gate in limit.gates.items())
             assert all(not (gate.ending or gate.reserved) for gate in limit.gates.values())
             assert all(counts[key] == 0 or key in limit.gates for key in counts)
+
+    @invariant()
+    def every_open_lane_is_in_its_queue(self) -> None:
+        """See that lanes that a plan took from their queues have come back, with their gates."""
+        lanes, limits = self.world.lanes, self.world.book.limits
+        at_hand: Counter[int] = Counter()
+        for row in lanes.rows():
+            lane = lanes.find(row.task_type, row.lane)
+            assert lane is not None
+            if lane.parked_at is None:
+                assert (lane.floor, lane) in lane.queue.heap
+            at_hand.update(map(id, lane.gates or ()))
+        for limit in limits.by_name.values():
+            for gate in limit.gates.values():
+                assert gate.lanes == at_hand.pop(id(gate), 0)
+        assert not at_hand, "a lane has a gate at hand that was forgotten"
 
 
 def _request(capacity: int, some: Any) -> CapacityRequest:
