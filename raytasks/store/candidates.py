@@ -51,8 +51,9 @@ _ASKED: dict[str, TypeEngine[Any]] = {
     "most": Integer(),
 }
 
-# The names of the values of each lane that SQLite is asked for, in the order of a question.
-_GIVEN = [[f"p_{name}_{place}" for name in LaneAsk._fields[:3]] for place in range(_SIZES[-1])]
+# The values of each lane that SQLite is asked for, in the order of a question, and their names.
+_OF_LANE = LaneAsk._fields[:3]
+_GIVEN = [[f"p_{name}_{place}" for name in _OF_LANE] for place in range(_SIZES[-1])]
 
 _PLACE = attrgetter("rank", "task_id")
 
@@ -188,16 +189,18 @@ def _of_some_lanes(number: int) -> CompiledQuery:
     A lane that is not given is not found. SQLite cannot join what has a limit for each row, so the
     rows are found by their numbers, which the index has as well.
     """
-    names = [name for name in _ASKED if name != "most"]
     given = [
-        {name: bindparam(f"p_{name}_{place}", None, type_=_ASKED[name]) for name in names}
-        for place in range(number)
+        {
+            name: bindparam(key, None, type_=_ASKED[name])
+            for name, key in zip(_OF_LANE, keys, strict=True)
+        }
+        for keys in _GIVEN[:number]
     ]
     most = bindparam("p_most", type_=_ASKED["most"])
     if number == 1:
         return CompiledQuery(_first({**given[0], "most": most}, postgres=False), sqlite_dialect())
     asked = (
-        values(*[column(name, _ASKED[name]) for name in names])
+        values(*[column(name, _ASKED[name]) for name in _OF_LANE])
         .data([tuple(lane.values()) for lane in given])
         .cte("asked")
     )

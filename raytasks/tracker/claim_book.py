@@ -177,7 +177,7 @@ class ClaimBook:
         self._release(plan, spend=in_doubt)
         self.lanes.forget_expected(plan.expected)
         for question in plan.questions:
-            if question.limit:
+            if question.has_taken:
                 self.lanes.put_back(question.owner)
         self.lanes.has_news = True
 
@@ -272,8 +272,7 @@ class ClaimBook:
                     f"and {ready} in memory"
                 )
             if known is not None:
-                taken = question.limit > 0
-                self.lanes.learn(known, found.floor, found.head, taken=taken)
+                self.lanes.learn(known, found.floor, found.head, taken=question.has_taken)
 
     def _place_again(self, changes: Iterable[StateChange]) -> None:
         """Have it read again which tasks hold up others, of those that people have changed."""

@@ -35,6 +35,11 @@ class Question:
     owner: Any = None
 
     @property
+    def has_taken(self) -> bool:
+        """Whether its lane was taken from its queue; it was not if it is only compared."""
+        return self.limit > 0
+
+    @property
     def ask(self) -> LaneAsk:
         """The question for the store."""
         return LaneAsk(self.task_type, self.name, self.floor, self.limit + self.extra)

@@ -311,7 +311,7 @@ MUTANTS = (
     Mutant(
         "lanes of a failed tick are not put back",
         "raytasks.tracker.claim_book",
-        "            if question.limit:\n                self.lanes.put_back(question.owner)\n",
+        "            if question.has_taken:\n                self.lanes.put_back(question.owner)\n",
         "            pass\n",
     ),
     Mutant(

@@ -103,10 +103,14 @@ class ClaimMachine(RuleBasedStateMachine):
         ends = [self.world.end(item, kind, **more) for item in ending]
         self._note(self.world.tick(*[request] if capacity and some else [], ends=ends))
 
-    @rule(capacity=st.integers(1, 5), some=st.lists(types, unique=True, min_size=1))
-    def tick_fails(self, capacity: int, some: list[str]) -> None:
-        """A tick is planned, and not committed."""
-        self.world.fail(_request(capacity, some), in_doubt=False)
+    @rule(
+        capacity=st.integers(1, 5),
+        some=st.lists(types, unique=True, min_size=1),
+        in_doubt=st.booleans(),
+    )
+    def tick_fails(self, capacity: int, some: list[str], in_doubt: bool) -> None:
+        """A tick is planned, and not committed, or nobody knows whether it was."""
+        self.world.fail(_request(capacity, some), in_doubt=in_doubt)
 
     @rule(task_type=st.sampled_from(("", *TYPES)), space=st.sampled_from(("", *SPACES)))
     def pause(self, task_type: str, space: str) -> None:
