@@ -196,6 +196,34 @@ def test_the_list_can_be_held_still(visit: Visit, waiting: Callable[..., list[st
     opened.page.locator(f"a[title='{task_id}']").wait_for()
 
 
+def test_what_comes_late_does_not_move_a_list_that_is_held_still(
+    visit: Visit, waiting: Callable[..., list[str]]
+) -> None:
+    opened = visit()
+    page = opened.page
+    rows(opened).first.wait_for()
+    page.locator(".connection[data-state=live]").wait_for()
+    asked: list[Any] = []
+
+    def hold(route: Any) -> None:
+        asked.append(route)
+
+    page.route("**/tasks/?*", hold)
+    with page.expect_request("**/tasks/?*"):
+        [known] = waiting(1)
+    page.get_by_role("button", name="Hold still").click()
+    [unknown] = waiting(1)
+    with page.expect_response("**/tasks/?*") as late:
+        asked.pop().continue_()
+    assert unknown in {task["task_id"] for task in late.value.json()["tasks"]}
+    page.evaluate("new Promise((then) => requestAnimationFrame(() => requestAnimationFrame(then)))")
+    assert page.locator(f"a[title='{known}']").count() == 1
+    assert page.locator(f"a[title='{unknown}']").count() == 0
+    page.unroute("**/tasks/?*")
+    page.get_by_role("button", name="Go on").click()
+    page.locator(f"a[title='{unknown}']").wait_for()
+
+
 def test_an_empty_service_says_how_to_submit(
     visit: Visit, filled: FilledService, http: httpx.Client
 ) -> None:

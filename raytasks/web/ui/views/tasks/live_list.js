@@ -44,6 +44,7 @@ export function useLiveList(filter, cursor, paused) {
   const { changes, add, settled } = useChanges();
 
   const soon = useSoon(async () => {
+    if (paused) return 0; // it is loaded when the list may move again
     const began = performance.now();
     const seen = settled();
     await Promise.all([page.reload(), stats.reload()]);
@@ -66,7 +67,14 @@ export function useLiveList(filter, cursor, paused) {
   }, [key, paused]);
 
   const data = page.data && withChanges(page.data, changes, filter, { first: !cursor, size: PAGE });
-  return { page: { ...page, data }, stats };
+  return { page: { ...page, data: useStill(data, paused && !page.loading) }, stats };
+}
+
+/** Returns `data`, or while they are held still, what they were when that began. */
+function useStill(data, held) {
+  const kept = useRef({ data, held });
+  if (!(held && kept.current.held)) kept.current = { data, held };
+  return kept.current.data;
 }
 
 /**
