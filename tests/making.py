@@ -65,10 +65,15 @@ def capacity_request(
 
 
 def lane_ask(
-    limit: int, task_type: str = "short", lane: str = PLAIN_LANE, floor: float = -math.inf
+    limit: int,
+    task_type: str = "short",
+    lane: str = PLAIN_LANE,
+    floor: float = -math.inf,
+    *,
+    looks_on: bool = False,
 ) -> LaneAsk:
     """Return the question for the first tasks of a lane."""
-    return LaneAsk(task_type, lane, floor, limit)
+    return LaneAsk(task_type, lane, floor, limit, looks_on)
 
 
 def bulk_filter(action: str, *, state: State | None = None, **asked: Any) -> BulkFilter:

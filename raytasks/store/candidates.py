@@ -5,12 +5,14 @@ PostgreSQL is asked for all lanes in one statement, SQLite for some that are to 
 
 from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import zip_longest
 from operator import attrgetter
 from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 from sqlalchemy import (
+    Boolean,
     ColumnElement,
     Connection,
     Double,
@@ -26,6 +28,7 @@ from sqlalchemy import (
     literal_column,
     select,
     true,
+    tuple_,
     values,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -49,6 +52,7 @@ _ASKED: dict[str, TypeEngine[Any]] = {
     "lane": Text(),
     "floor": Double(),
     "most": Integer(),
+    "looks_on": Boolean(),
 }
 
 # The values of each lane that SQLite is asked for, in the order of a question, and their names.
@@ -67,7 +71,8 @@ class Candidate(Struct, frozen=True):
 
     A payload or a checkpoint that is not short is None here. The sizes are in bytes on PostgreSQL
     and in characters on SQLite; that of a checkpoint is None if there is none. On SQLite the flag
-    `cancel_requested` is 0 or 1.
+    `cancel_requested` is 0 or 1. The rank of the next one in its lane is None if there is none, or
+    if it was not asked for.
     """
 
     task_id: str
@@ -99,6 +104,7 @@ class Candidate(Struct, frozen=True):
     callback_url: str | None
     scheduled_for: float | None
     cancel_requested: bool
+    next_rank: float | None = None
 
     @property
     def size(self) -> int:
@@ -155,6 +161,15 @@ def filled(
     ]
 
 
+def first_of(rows: Sequence[Candidate], ask: LaneAsk) -> Sequence[Candidate]:
+    """Return the answer to a question: `rows` are all that wait in its lane, in order."""
+    found = rows[: ask.limit]
+    if not ask.looks_on:
+        return found
+    behind = [row.rank for row in rows[1 : ask.limit + 1]]
+    return [replace(row, next_rank=rank) for row, rank in zip_longest(found, behind)]
+
+
 def limited(asks: Sequence[LaneAsk]) -> Sequence[LaneAsk]:
     """Return questions that find at most `MAX_CLAIMS` tasks in all."""
     total = sum(ask.limit for ask in asks)
@@ -169,14 +184,18 @@ def _small_questions(
     asks: Sequence[LaneAsk], short: int
 ) -> Iterator[tuple[CompiledQuery, dict[str, Any]]]:
     """Yield the queries of SQLite for the first tasks of some lanes, with their values."""
-    by_limit: dict[int, list[LaneAsk]] = {}
+    by_limit: dict[tuple[int, bool], list[LaneAsk]] = {}
     for ask in asks:
-        by_limit.setdefault(ask.limit, []).append(ask)
-    for most, alike in by_limit.items():
+        by_limit.setdefault((ask.limit, ask.looks_on), []).append(ask)
+    for (most, looks_on), alike in by_limit.items():
         for begin in range(0, len(alike), _SIZES[-1]):
             some = alike[begin : begin + _SIZES[-1]]
             size = next(size for size in _SIZES if size >= len(some))
-            bound: dict[str, Any] = {"p_most": most, "p_short": short}
+            bound: dict[str, Any] = {
+                "p_most": most,
+                "p_looks_on": looks_on,
+                "p_short": short,
+            }
             for names, ask in zip(_GIVEN, some, strict=False):
                 bound.update(zip(names, ask, strict=False))
             yield _of_some_lanes(size), bound
@@ -196,17 +215,18 @@ def _of_some_lanes(number: int) -> CompiledQuery:
         }
         for keys in _GIVEN[:number]
     ]
-    most = bindparam("p_most", type_=_ASKED["most"])
+    same = {name: bindparam(f"p_{name}", type_=_ASKED[name]) for name in ("most", "looks_on")}
     if number == 1:
-        return CompiledQuery(_first({**given[0], "most": most}, postgres=False), sqlite_dialect())
+        return CompiledQuery(_first({**given[0], **same}, postgres=False), sqlite_dialect())
     asked = (
         values(*[column(name, _ASKED[name]) for name in _OF_LANE])
         .data([tuple(lane.values()) for lane in given])
         .cte("asked")
     )
     first = tasks.alias("first")
-    rows = _limited(select(literal_column("first.rowid")), first, {**dict(asked.c), "most": most})
-    found = select(*_columns(postgres=False)).select_from(asked.join(tasks, true()))
+    of_lane = {**dict(asked.c), **same}
+    rows = _limited(select(literal_column("first.rowid")), first, of_lane)
+    found = select(*_columns(of_lane, postgres=False)).select_from(asked.join(tasks, true()))
     return CompiledQuery(
         found.where(literal_column("tasks.rowid").in_(rows.correlate(asked))), sqlite_dialect()
     )
@@ -226,25 +246,41 @@ def _of_all_lanes() -> CompiledQuery:
 
 
 def _first(asked: dict[str, Any], *, postgres: bool) -> Select[Any]:
-    return _limited(select(*_columns(postgres=postgres)), tasks, asked)
+    return _limited(select(*_columns(asked, postgres=postgres)), tasks, asked)
 
 
 def _limited(found: Select[Any], of: FromClause, asked: dict[str, Any]) -> Select[Any]:
-    return (
-        found.where(
-            READY,
-            of.c.task_type == asked["task_type"],
-            of.c.lane == asked["lane"],
-            of.c.rank >= asked["floor"],
-        )
-        .order_by(of.c.rank, of.c.task_id)
-        .limit(asked["most"])
+    in_lane = _in_lane(found, of, asked).where(of.c.rank >= asked["floor"])
+    return in_lane.order_by(of.c.rank, of.c.task_id).limit(asked["most"])
+
+
+def _in_lane(found: Select[Any], of: FromClause, asked: dict[str, Any]) -> Select[Any]:
+    return found.where(
+        READY,
+        of.c.task_type == asked["task_type"],
+        of.c.lane == asked["lane"],
     )
 
 
-def _columns(*, postgres: bool) -> list[ColumnElement[Any]]:
+def _next_rank(asked: dict[str, Any]) -> ColumnElement[Any]:
+    """Return the rank of the ready task that comes after the one in `tasks` in its lane."""
+    after = tasks.alias("after")
+    place = tuple_(after.c.rank, after.c.task_id)
+    found = (
+        _in_lane(select(after.c.rank), after, asked)
+        .where(place > tuple_(tasks.c.rank, tasks.c.task_id))
+        .order_by(after.c.rank, after.c.task_id)
+        .limit(1)
+        .correlate_except(after)
+        .scalar_subquery()
+    )
+    return case((asked["looks_on"], found)).label("next_rank")
+
+
+def _columns(asked: dict[str, Any], *, postgres: bool) -> list[ColumnElement[Any]]:
     measure = func.octet_length if postgres else func.length  # neither reads the text
     special: dict[str, ColumnElement[Any]] = {
+        "next_rank": _next_rank(asked),
         "payload_size": measure(tasks.c.payload).label("payload_size"),
         "checkpoint_size": measure(tasks.c.checkpoint).label("checkpoint_size"),
     }

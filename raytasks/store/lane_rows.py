@@ -54,10 +54,12 @@ class PutOffRow(NamedTuple):
 class LaneAsk(NamedTuple):
     """A question for the first `limit` ready tasks of a lane, by rank.
 
-    None of them has a rank below `floor`: the index is read from there on.
+    None of them has a rank below `floor`: the index is read from there on. With `looks_on`, each
+    one found has the rank of the one behind it.
     """
 
     task_type: str
     lane: str
     floor: float
     limit: int
+    looks_on: bool = False

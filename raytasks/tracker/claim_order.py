@@ -12,6 +12,10 @@ from typing import Any, NamedTuple
 from raytasks.store.candidates import Candidate
 from raytasks.store.lane_rows import LaneAsk
 
+FEW = 2
+"""Maximum number of tasks of a lane for each of which the rank of the next one is looked up. Of
+more, one more is read."""
+
 
 @dataclass(slots=True)
 class Question:
@@ -42,7 +46,14 @@ class Question:
     @property
     def ask(self) -> LaneAsk:
         """The question for the store."""
+        if self.looks_on:
+            return LaneAsk(self.task_type, self.name, self.floor, self.limit, looks_on=True)
         return LaneAsk(self.task_type, self.name, self.floor, self.limit + self.extra)
+
+    @property
+    def looks_on(self) -> bool:
+        """Whether to learn where the next one is without reading it: few are asked for."""
+        return self.extra == 1 and 0 < self.limit <= FEW and self.order is None
 
 
 class Finding(NamedTuple):
@@ -151,8 +162,11 @@ def findings(
 def _finding(
     question: Question, rows: Sequence[Candidate], first: Candidate | None, claimed: int
 ) -> Finding:
-    is_all = len(rows) < question.limit + question.extra
+    next_rank = rows[-1].next_rank if rows else None
+    is_all = len(rows) < question.limit + question.extra and next_rank is None
     left = len(rows) - claimed if is_all else None
     if first is not None:
         return Finding(first.rank, left, first.task_id)
-    return Finding(math.inf if is_all else rows[-1].rank, left)
+    if is_all:
+        return Finding(math.inf, left)
+    return Finding(rows[-1].rank if next_rank is None else next_rank, left)

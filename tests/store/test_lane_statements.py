@@ -66,6 +66,27 @@ def test_many_lanes_give_what_each_of_them_would_give(tracking: Tracking, number
     assert len(together) >= number / 2
 
 
+@pytest.mark.parametrize("number", [1, 9])
+def test_where_a_lane_goes_on_is_told_if_it_is_asked(tracking: Tracking, number: int) -> None:
+    tracking.submit(500, run_at=NOW - 7)
+    asks = []
+    for place in range(number):
+        for task, at in enumerate((NOW - 8, NOW - 8, NOW - 6)):  # two of one rank
+            lane = submit(tracking, 10 * place + task, place, run_at=at)
+        asks.append(lane_ask(2, lane=lane, looks_on=place % 2 == 0))
+    asks.append(lane_ask(1, looks_on=True))
+    with tracking.store.transaction(now=NOW) as transaction:
+        rows = transaction.candidates(asks)
+        [last] = transaction.candidates([lane_ask(1, lane=lane, floor=NOW - 7, looks_on=True)])
+    told = {row.task_id: row.next_rank for row in rows}
+    assert told.pop(task_id(500)) is None
+    assert last.next_rank is None
+    for place in range(number):
+        expected = (NOW - 8, NOW - 6) if place % 2 == 0 else (None, None)
+        assert (told.pop(task_id(10 * place)), told.pop(task_id(10 * place + 1))) == expected
+    assert told == {}
+
+
 def test_the_lane_and_its_values_come_with_a_task(tracking: Tracking) -> None:
     lane = submit(tracking, 1, 7)
     with tracking.store.transaction(now=NOW) as transaction:

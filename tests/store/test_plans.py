@@ -28,6 +28,7 @@ from tests.making import (
     task_query,
 )
 
+NEXT = "SEARCH after USING INDEX ix_tasks_ready (task_type=? AND lane=? AND rank>?)"
 FIRST = "SEARCH first USING INDEX ix_tasks_ready (task_type=? AND lane=? AND rank>?)"
 
 
@@ -114,13 +115,14 @@ def test_a_claim_reads_just_the_first_of_the_claim_index(tracking: Tracking) -> 
 
 @pytest.mark.parametrize("lanes", [2, 9, 70])
 def test_a_claim_of_many_lanes_does_so_for_each(tracking: Tracking, lanes: int) -> None:
-    asks = [lane_ask(2, lane=f"lane {number}") for number in range(lanes)]
+    asks = [lane_ask(2, lane=f"lane {number}", looks_on=True) for number in range(lanes)]
     with plans(tracking.store) as steps, tracking.store.transaction(now=NOW) as transaction:
-        assert transaction.candidates([*asks, lane_ask(2)]) != []
+        assert transaction.candidates([*asks, lane_ask(2, looks_on=True)]) != []
     assert {step for step in steps if step.startswith("S") and "CONSTANT" not in step} == {
         "SCAN asked",
         "SEARCH tasks USING INTEGER PRIMARY KEY (rowid=?)",
         FIRST,
+        NEXT,
     }
 
 

@@ -11,7 +11,7 @@ from raytasks.model.lane_names import lane_of, limit_values_of
 from raytasks.model.states import OutcomeKind
 from raytasks.model.tasks import Running
 from raytasks.protocol.messages import Outcome
-from raytasks.store.candidates import Candidate
+from raytasks.store.candidates import Candidate, first_of
 from raytasks.store.lane_rows import LaneAsk, ReadyChange
 from raytasks.store.settlement import Settlement
 from raytasks.tracker.claim_book import ClaimBook
@@ -136,7 +136,7 @@ class ClaimWorld:
                 and task.rank >= ask.floor
             ]
             mine.sort(key=lambda task: (task.rank, task.task_id))
-            rows += [_row(task) for task in mine[: ask.limit]]
+            rows += first_of([_row(task) for task in mine[: ask.limit + 1]], ask)
         return sorted(rows, key=lambda row: (row.rank, row.task_id))
 
     def tick(
