@@ -130,6 +130,14 @@ class Tracking:
         [answer] = self.tick(deletes=[task_id(number)]).acted.deleted
         return answer
 
+    def lane_asks(self, *task_types: str, limit: int = 100) -> list[LaneAsk]:
+        """Return the questions for the first tasks of all lanes of some types."""
+        return [
+            LaneAsk(row.task_type, row.lane, row.rank, limit)
+            for row in self.store.lanes()
+            if row.task_type in task_types
+        ]
+
     def claim(
         self, runner_id: str = "r1", *, capacity: int = 1000, **capacity_by_type: int
     ) -> list[Running]:

@@ -1,9 +1,9 @@
-"""The statements about lanes: which are open, and what waits in them."""
+"""The statements about lanes: which there are, and what is put off in them."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, bindparam, func, literal_column, select
+from sqlalchemy import Connection, Select, bindparam, func, select
 
 from raytasks.store.lane_rows import LaneRow, PutOffRow
 from raytasks.store.schema import READY, SCHEDULED, tasks
@@ -19,20 +19,6 @@ IN_LANE = [
 
 READY_ONES: Select[Any] = select(*IN_LANE).where(
     tasks.c.task_id.in_(bindparam("p_task_ids", expanding=True)), READY
-)
-
-MAX_OPEN_LANES = 1000
-"""Maximum number of lanes of a type that are found without being counted."""
-
-# A step from each lane to the next in the index, so that the number of tasks does not matter.
-_OF_TYPE = and_(READY, tasks.c.task_type == bindparam("p_task_type"))
-_first = select(func.min(tasks.c.lane).label("lane")).where(_OF_TYPE).cte("lanes", recursive=True)
-_next = select(func.min(tasks.c.lane)).where(_OF_TYPE, tasks.c.lane > _first.c.lane)
-_lanes = _first.union_all(select(_next.scalar_subquery()).where(_first.c.lane.is_not(None)))
-_OPEN: Select[Any] = (
-    select(_lanes.c.lane)
-    .where(_lanes.c.lane.is_not(None))
-    .limit(literal_column(str(MAX_OPEN_LANES)))
 )
 
 _LANES_OF_SQLITE: Select[Any] = (
@@ -74,15 +60,6 @@ def lanes(connection: Connection) -> list[LaneRow]:
     postgres = connection.dialect.name == "postgresql"
     rows = connection.execute(_LANES_OF_POSTGRES if postgres else _LANES_OF_SQLITE)
     return [LaneRow(*row) for row in rows]
-
-
-def open_lanes(connection: Connection, task_types: Sequence[str]) -> list[tuple[str, str]]:
-    """Return type and lane of lanes with ready tasks, at most `MAX_OPEN_LANES` of each type."""
-    return [
-        (name, lane)
-        for name in task_types
-        for lane in connection.execute(_OPEN, {"p_task_type": name}).scalars()
-    ]
 
 
 def put_off(connection: Connection, task_types: Sequence[str]) -> list[PutOffRow]:

@@ -1,6 +1,6 @@
 """Reads of the order in which due tasks are claimed, bounded and by the index of claims.
 
-They look at the lanes of a type that `lane_statements.open_lanes` finds.
+They look at the lanes that they are given.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, literal_column, select, union_all
 
 from raytasks.store import statements
-from raytasks.store.lane_statements import open_lanes
+from raytasks.store.lane_rows import LaneAsk
 from raytasks.store.schema import READY, tasks
 from raytasks.store.statements import param
 
@@ -37,6 +37,7 @@ def _before(lanes: int) -> Select[Any]:
                 READY,
                 tasks.c.task_type == param(f"type_{i}"),
                 tasks.c.lane == param(f"lane_{i}"),
+                tasks.c.rank >= param(f"floor_{i}"),
                 tasks.c.rank <= rank,
                 (tasks.c.rank < rank) | (tasks.c.task_id < param("task_id")),
             )
@@ -62,21 +63,19 @@ def _oldest(lanes: int) -> Any:
                     READY,
                     tasks.c.task_type == param(f"type_{i}"),
                     tasks.c.lane == param(f"lane_{i}"),
+                    tasks.c.rank >= param(f"floor_{i}"),
                 )
                 .order_by(tasks.c.rank, tasks.c.task_id)
-                .limit(param("limit"))
+                .limit(param(f"limit_{i}"))
                 .subquery()
             ]
         ]
     )
 
 
-def count_before(
-    connection: Connection, task_id: str, task_types: Sequence[str], limit: int
-) -> int:
-    """Return how many due tasks of some types are claimed before a task, counted up to `limit`."""
+def count_before(connection: Connection, task_id: str, lanes: Sequence[LaneAsk], limit: int) -> int:
+    """Return how many due tasks of some lanes are claimed before a task, counted up to `limit`."""
     rank = connection.execute(_OWN_RANK, {"p_task_id": task_id}).scalar()
-    lanes = open_lanes(connection, task_types)
     found = 0
     for start in range(0, len(lanes), _LANES_AT_ONCE):
         if found >= limit or rank is None:
@@ -87,25 +86,24 @@ def count_before(
     return found
 
 
-def oldest_due(connection: Connection, task_types: Sequence[str], limit: int) -> dict[str, float]:
-    """Return the oldest due time by type, among the first `limit` due tasks of each lane.
+def oldest_due(connection: Connection, lanes: Sequence[LaneAsk]) -> dict[str, float]:
+    """Return the oldest due time by type, among the first due tasks of each of some lanes.
 
     "First" is the order of claims. A type without due tasks is not in it.
     """
-    lanes = open_lanes(connection, task_types)
     found: dict[str, float] = {}
     for start in range(0, len(lanes), _LANES_AT_ONCE):
         some = lanes[start : start + _LANES_AT_ONCE]
-        bound = {"p_limit": limit, **_named(some)}
-        for number, due_at in connection.execute(_oldest(len(some)), bound):
+        for number, due_at in connection.execute(_oldest(len(some)), _named(some)):
             if due_at is not None:
-                name = some[number][0]
+                name = some[number].task_type
                 found[name] = min(due_at, found.get(name, due_at))
     return found
 
 
-def _named(lanes: Sequence[tuple[str, str]]) -> dict[str, str]:
-    bound: dict[str, str] = {}
-    for i, (task_type, lane) in enumerate(lanes):
-        bound |= {f"p_type_{i}": task_type, f"p_lane_{i}": lane}
-    return bound
+def _named(lanes: Sequence[LaneAsk]) -> dict[str, Any]:
+    return {
+        f"p_{name}_{i}": value
+        for i, ask in enumerate(lanes)
+        for name, value in zip(("type", "lane", "floor", "limit"), ask, strict=False)
+    }

@@ -48,7 +48,7 @@ from raytasks.store.count_changes import Counted, Total
 from raytasks.store.cursors import direct
 from raytasks.store.database import Database
 from raytasks.store.idempotency import find_duplicates
-from raytasks.store.lane_rows import LaneRow, PutOffRow
+from raytasks.store.lane_rows import LaneAsk, LaneRow, PutOffRow
 from raytasks.store.place_rows import Places
 from raytasks.store.relaning import Compute, LaneCursor, RelaneResult, relane
 from raytasks.store.transaction import Transaction
@@ -225,10 +225,10 @@ class Store:
         with self._database.reading() as connection:
             return metric_rows.read_histograms(connection)
 
-    def oldest_due(self, task_types: Sequence[str], limit: int) -> dict[str, float]:
+    def oldest_due(self, lanes: Sequence[LaneAsk]) -> dict[str, float]:
         """Return the oldest due time by type. See `queue_reads.oldest_due`."""
         with self._database.reading() as connection:
-            return queue_reads.oldest_due(connection, task_types, limit)
+            return queue_reads.oldest_due(connection, lanes)
 
     def running(self) -> list[Running]:
         """Return the attempts that run, or ran when the last tracker died."""
@@ -292,10 +292,10 @@ class Store:
         with self._database.reading() as connection:
             return expiry.next_expiry(connection)
 
-    def count_before(self, task_id: str, task_types: Sequence[str], limit: int) -> int:
+    def count_before(self, task_id: str, lanes: Sequence[LaneAsk], limit: int) -> int:
         """Return how many due tasks come before one. See `queue_reads.count_before`."""
         with self._database.reading() as connection:
-            return queue_reads.count_before(connection, task_id, task_types, limit)
+            return queue_reads.count_before(connection, task_id, lanes, limit)
 
     def open_bulks(self) -> list[BulkOperation]:
         """Return the open bulk operations of all namespaces, the oldest first."""

@@ -126,13 +126,7 @@ class Tracker:
         self.outbox = OutboxReader(self.ticker, self._backlog)
         self._clock = clock
         self._monotonic = self.ticker.monotonic
-        self.oldest_due = OldestDue(
-            store,
-            self.ticker.access,
-            self.ticker.ledger.waiting_types,
-            clock=clock,
-            monotonic=self._monotonic,
-        )
+        self.oldest_due = OldestDue(self.ticker)
         self.observer = Observer(
             self.ticker, self.oldest_due, lambda: (self.backlog, self.max_backlog)
         )

@@ -14,7 +14,7 @@ from raytasks.model.handler_info import HandlerInfo
 from raytasks.model.steering import Steering
 from raytasks.model.tasks import Running
 from raytasks.store.lane_rows import LaneRow, ReadyChange
-from raytasks.tracker import lane_gates
+from raytasks.tracker import lane_gates, lane_queues
 from raytasks.tracker.fairness import Fairness, TypeShare
 from raytasks.tracker.gates import Gate
 from raytasks.tracker.lane_queues import Lane, LaneQueue, TypeLanes
@@ -207,6 +207,10 @@ class Lanes:
         if task_types.keys().isdisjoint(self._open):
             return False
         return any(not self._is_blocked(name) for name in task_types.keys() & self._open)
+
+    def best(self, task_types: Iterable[str], most: int) -> list[Lane]:
+        """Return lanes of some types. See `lane_queues.best`."""
+        return lane_queues.best([self._kinds[x] for x in task_types if x in self._kinds], most)
 
     def ready_of(self, task_type: str) -> int:
         """Return how many tasks of a type are ready, whatever holds them back."""

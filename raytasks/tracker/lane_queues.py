@@ -2,8 +2,10 @@
 
 import heapq
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
 
+from raytasks.store.lane_rows import LaneAsk
 from raytasks.tracker.fairness import TypeShare
 from raytasks.tracker.gates import Gate
 from raytasks.tracker.type_limits import TypeLimits
@@ -39,6 +41,10 @@ class Lane:
     def count(self) -> int:
         """How many tasks may be claimed from it."""
         return self.ready + self.expected
+
+    def ask(self, limit: int) -> LaneAsk:
+        """Return the question for its first tasks."""
+        return LaneAsk(self.queue.kind.name, self.name, self.floor, limit)
 
 
 class LaneQueue:
@@ -103,3 +109,9 @@ class TypeLanes:
         self.lanes: dict[str, Lane] = {}
         self.queues: dict[str, LaneQueue] = {}
         self.open = self.ready = 0
+
+
+def best(kinds: Iterable[TypeLanes], most: int) -> list[Lane]:
+    """Return the lanes in which the best ranks are ready, whatever holds them back."""
+    lanes = (lane for kind in kinds for lane in kind.lanes.values() if lane.ready)
+    return heapq.nsmallest(most, lanes, key=attrgetter("floor"))

@@ -151,8 +151,9 @@ class Observer:
         if reasons is None or not types:
             return reasons
         limit = waiting.MAX_BEFORE + 1
+        lanes = [lane.ask(limit) for lane in ticker.ledger.lanes.best(types, limit)]
         before = await ticker.access.read(
-            lambda: ticker.store.count_before(query.task_id, types, limit)
+            lambda: ticker.store.count_before(query.task_id, lanes, limit)
         )
         return [*reasons, *waiting.place_in_line(query, moment, before)]
 

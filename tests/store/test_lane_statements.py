@@ -10,7 +10,6 @@ from raytasks.model.lane_names import lane_of
 from raytasks.model.states import OutcomeKind
 from raytasks.store import candidates
 from raytasks.store.lane_rows import LaneAsk, LaneRow, PutOffRow
-from raytasks.store.lane_statements import open_lanes
 from raytasks.store.store import Store
 from raytasks.tracker.settling import settlement_of
 from tests.making import NOW, Tracking, ids, lane_ask, outcome, task_id
@@ -122,10 +121,6 @@ def test_lanes_are_those_with_ready_tasks(tracking: Tracking) -> None:
             LaneRow("long", "", "default", None, 1, NOW),
         ]
     )
-    with tracking.store.transaction(now=NOW) as transaction:
-        assert sorted(open_lanes(transaction.connection, ["short", "long", "none"])) == sorted(
-            (row.task_type, row.lane) for row in tracking.store.lanes()
-        )
 
 
 def test_what_has_run_and_waits_for_its_time_is_put_off(tracking: Tracking) -> None:

@@ -9,7 +9,7 @@ from raytasks.model.bulk_operations import BulkAction, BulkFilter, NewBulk
 from raytasks.model.states import OutcomeKind
 from raytasks.store.store import Store
 from raytasks.tracker.bulk_turns import make, run_step
-from tests.making import NOW, Tracking, ids, new_task, outcome, task_id
+from tests.making import NOW, Tracking, ids, lane_ask, new_task, outcome, task_id
 from tests.metrics_check import check_identity
 
 
@@ -124,9 +124,11 @@ def test_the_oldest_due_task_of_each_type_is_found(tracking: Tracking) -> None:
     tracking.submit(3, task_type="long", run_at=NOW - 20, priority=1)
     tracking.submit(4, task_type="long", run_at=NOW - 30)
     tracking.submit(5, task_type="later", run_at=NOW + 30)
-    asked = ["short", "long", "later", "unknown"]
-    assert tracking.store.oldest_due(asked, 10) == {"short": NOW - 70, "long": NOW - 30}
-    assert tracking.store.oldest_due(asked, 1)["long"] == NOW - 20  # the first in order
-    many = [f"type-{number}" for number in range(250)]
-    assert tracking.store.oldest_due([*many, "short"], 10) == {"short": NOW - 70}
-    assert tracking.store.oldest_due([], 10) == {}
+    asks = tracking.lane_asks("short", "long", "later")
+    assert tracking.store.oldest_due(asks) == {"short": NOW - 70, "long": NOW - 30}
+    first = [ask._replace(limit=1) for ask in asks]
+    assert tracking.store.oldest_due(first)["long"] == NOW - 20  # the first in order
+    many = [lane_ask(10, f"type-{number}") for number in range(250)]
+    assert tracking.store.oldest_due([*many, lane_ask(10)]) == {"short": NOW - 70}
+    later = [lane_ask(10, floor=NOW - 60)]
+    assert tracking.store.oldest_due(later) == {"short": NOW - 50}

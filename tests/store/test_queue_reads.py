@@ -20,7 +20,8 @@ def test_what_is_claimed_before_a_task(tracking: Tracking) -> None:
     tracking.tick(submissions=[new_task(7, task_type="other")])
 
     def before(number: int, *types: str, limit: int = 100) -> int:
-        return tracking.store.count_before(task_id(number), types or ("short", "long"), limit)
+        lanes = tracking.lane_asks(*(types or ("short", "long")))
+        return tracking.store.count_before(task_id(number), lanes, limit)
 
     assert [before(number) for number in (5, 1, 2, 3, 4)] == [0, 1, 2, 3, 4]
     assert before(3, "short") == 3
@@ -39,7 +40,10 @@ def test_since_when_the_oldest_is_due(tracking: Tracking) -> None:
     tracking.now += 1
     tracking.submit(3, run_at=tracking.now, priority=9)
     tracking.submit(4, run_at=tracking.now, task_type="long")
-    types = ["short", "long", "other"]
-    assert tracking.store.oldest_due(types, 100) == {"short": NOW + 1, "long": NOW + 2}
-    assert tracking.store.oldest_due(types, 1) == {"short": NOW + 2, "long": NOW + 2}
-    assert tracking.store.oldest_due([], 1) == {}
+
+    def oldest(limit: int) -> dict[str, float]:
+        return tracking.store.oldest_due(tracking.lane_asks("short", "long", limit=limit))
+
+    assert oldest(100) == {"short": NOW + 1, "long": NOW + 2}
+    assert oldest(1) == {"short": NOW + 2, "long": NOW + 2}
+    assert tracking.store.oldest_due([]) == {}

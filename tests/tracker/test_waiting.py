@@ -351,6 +351,19 @@ class TestLine:
         assert (last[1]["details"]["before"], last[1]["details"]["more"]) == (3, True)
         assert "more than 3" in last[1]["message"]
 
+    async def test_those_of_many_lanes_are_counted(
+        self, tracker: Tracker, outlook: Played, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(waiting, "MAX_BEFORE", 3)
+        for number in range(10):
+            # The more names of lanes come first, the later their tasks are due.
+            lane = f"lane {9 - number}"
+            await submit(tracker, number, lane=lane, run_at=NOW - 10 + number)
+        for number in (2, 9):
+            found = await reasons(tracker, number)
+            assert found is not None
+            assert found[-1]["details"]["before"] == min(number, 3)
+
     async def test_a_task_that_will_be_claimed_has_no_reason(
         self, tracker: Tracker, outlook: Played
     ) -> None:
