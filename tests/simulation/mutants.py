@@ -337,8 +337,8 @@ MUTANTS = (
     Mutant(
         "floor of a lane rises too far",
         "raytasks.tracker.claim_order",
-        "    return Finding(math.inf if is_all else rows[-1].rank, left)\n",
-        "    return Finding(math.inf if is_all else rows[-1].rank + 5.0, left)\n",
+        "    return Finding(rows[-1].rank if next_rank is None else next_rank, left)\n",
+        "    return Finding((next_rank or rows[-1].rank) + 5.0, left)\n",
     ),
     Mutant(
         "ordered lane not closed",
