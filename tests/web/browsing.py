@@ -45,6 +45,18 @@ def launched() -> Iterator[Any]:
             browser.close()
 
 
+def until_count(found: Any, number: int) -> None:
+    """Wait until a locator finds just so many elements."""
+    from playwright.sync_api import expect
+
+    expect(found).to_have_count(number, timeout=PATIENCE_MS)
+
+
+def until_focused(page: Any, name: str, value: str) -> None:
+    """Wait until the element that has the focus has this value of a property."""
+    page.wait_for_function(f"document.activeElement.{name} === {value!r}")
+
+
 class Opened:
     """A page that was opened: Playwright's `page`, and what it asked for and complained about."""
 

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 
 from tests.web import handlers
-from tests.web.browsing import Opened
+from tests.web.browsing import Opened, until_count
 from tests.web.filled_service import FilledService
 
 Visit = Callable[..., Opened]
@@ -25,7 +25,7 @@ def test_failures_are_grouped_and_lead_to_their_tasks(
     [group] = http.get("/errors").json()["groups"]
     row = groups(opened).filter(has_text="ConnectionError")
     row.wait_for()
-    assert groups(opened).count() == 1
+    until_count(groups(opened), 1)
     assert row.locator("td").nth(2).inner_text() == f"{group['count']}"
     assert group["message"] in row.inner_text()
     row.get_by_role("img", name="1 of send_invoice with ConnectionError in the last 24").wait_for()

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import httpx
 
-from tests.web.browsing import Opened
+from tests.web.browsing import Opened, until_count
 from tests.web.filled_service import FilledService
 from tests.web.test_operator_views import rows
 
@@ -23,7 +23,7 @@ def test_a_limit_is_set_and_cleared(visit: Visit, http: httpx.Client) -> None:
     page.get_by_label("Begin at most").fill("")
     page.get_by_label("in how many seconds").fill("")
     page.get_by_label("of them at once").fill("")
-    assert page.get_by_role("dialog").locator("input:invalid").count() == 1
+    until_count(page.get_by_role("dialog").locator("input:invalid"), 1)
     page.get_by_label("Run at a time").fill("3")
     page.get_by_role("dialog").get_by_role("button", name="Set").click()
     row.get_by_text("3 running", exact=True).wait_for()

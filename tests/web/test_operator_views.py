@@ -10,7 +10,7 @@ import pytest
 
 from raytasks.model.acts import ActionName, NewAudit
 from tests.web import handlers
-from tests.web.browsing import Opened
+from tests.web.browsing import Opened, until_count
 from tests.web.filled_service import FilledService, submit
 
 Visit = Callable[..., Opened]
@@ -78,7 +78,7 @@ class TestRunners:
         opened = visit("/runners")
         rows(opened, "Pools").get_by_role("link", name="gpu").click()
         rows(opened, "Runners").filter(has_text="runner.gpu.1").wait_for()
-        assert rows(opened, "Runners").count() == 1
+        until_count(rows(opened, "Runners"), 1)
         assert query_of(opened) == {"pool": ["gpu"]}
         opened.page.locator("select[name=node]").select_option("machine")
         opened.page.get_by_role("heading", name="No runner").wait_for()
@@ -199,7 +199,7 @@ class TestAudit:
         assert offered == ["", *(name for name in ActionName if name is not ActionName.REPLACE)]
         page.locator("select[name=action]").select_option("deploy")
         rows(opened, "Audit").first.get_by_text("version 3").wait_for()
-        assert rows(opened, "Audit").count() == 3
+        until_count(rows(opened, "Audit"), 3)
         page.get_by_label("Who").fill("nobody")
         page.keyboard.press("Enter")
         page.get_by_role("heading", name="No act").wait_for()
@@ -220,7 +220,7 @@ class TestAudit:
         rows(opened, "Audit").nth(49).wait_for()
         opened.page.get_by_role("link", name="Older").click()
         rows(opened, "Audit").nth(2).wait_for(state="detached")
-        assert rows(opened, "Audit").count() == 2
+        until_count(rows(opened, "Audit"), 2)
         opened.page.reload()
         opened.page.get_by_role("link", name="Newest").click()
         rows(opened, "Audit").nth(49).wait_for()

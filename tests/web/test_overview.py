@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from raytasks.model.tasks import StoreUnavailable
-from tests.web.browsing import Opened
+from tests.web.browsing import Opened, until_count
 from tests.web.filled_service import FilledService, submit
 
 Visit = Callable[..., Opened]
@@ -83,7 +83,7 @@ def test_how_it_was_over_the_last_hour_and_day(visit: Visit, http: httpx.Client)
     page = opened.page
     page.get_by_role("heading", name="The last day").wait_for()
     assert "over=day" in page.url
-    assert page.locator(".uplot canvas").count() == 4
+    until_count(page.locator(".uplot canvas"), 4)
     shown = column(opened, "Backlog", "scripted")
     assert (len(shown), shown[-1]) == (144, str(series["backlog_by_type"]["scripted"][-1]))
     assert column(opened, "Throughput", "submitted")[-1] == "–"  # that step still goes on

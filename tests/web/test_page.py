@@ -6,7 +6,7 @@ import pytest
 
 from raytasks.web.bundle import bundle
 from tests.keyring import KEYS
-from tests.web.browsing import Opened
+from tests.web.browsing import Opened, until_count
 from tests.web.filled_service import PREFIX, FilledService
 from tests.web.places import PLACES, place_of
 
@@ -122,7 +122,7 @@ def test_what_is_of_another_namespace_is_not_found(visit: Visit, filled: FilledS
     opened.page.locator(".state", has_text="COMPLETED").wait_for()
     bound = visit("/tasks", key="b")
     bound.page.locator(f"a[title='{filled.tasks['theirs']}']").wait_for()
-    assert bound.page.locator("table.tasks tbody tr").count() == 1
+    until_count(bound.page.locator("table.tasks tbody tr"), 1)
     assert bound.page.locator(".namespace input").count() == 0
 
 

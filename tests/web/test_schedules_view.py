@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from tests.web.browsing import Opened
+from tests.web.browsing import Opened, until_count
 from tests.web.filled_service import FilledService
 from tests.web.test_operator_views import rows
 
@@ -136,6 +136,6 @@ def test_a_long_list_has_pages(visit: Visit, http: httpx.Client) -> None:
     opened = visit("/schedules?namespace=many")
     opened.page.get_by_role("link", name="More →").click()
     rows(opened, "Schedules").get_by_role("link", name="s50").wait_for()
-    assert rows(opened, "Schedules").count() == 1
+    until_count(rows(opened, "Schedules"), 1)
     opened.page.get_by_role("link", name="← First").click()
     rows(opened, "Schedules").get_by_role("link", name="s49").wait_for()

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.web import handlers
-from tests.web.browsing import Opened
+from tests.web.browsing import Opened, until_count, until_focused
 from tests.web.filled_service import FilledService, submit
 
 Visit = Callable[..., Opened]
@@ -106,7 +106,7 @@ def test_the_filter_is_in_the_url(visit: Visit, filled: FilledService) -> None:
         "error_type": ["ConnectionError"],
     }  # fmt: skip
     assert query["created_after"][0].endswith("Z")
-    assert rows(opened).count() == 1
+    until_count(rows(opened), 1)
     page.go_back()
     page.wait_for_url(lambda url: "created_before" not in url)
     page.get_by_role("button", name="Clear filter").click()
@@ -130,7 +130,7 @@ def test_pages_go_on_by_cursor(visit: Visit, waiting: Callable[..., list[str]]) 
     ids = waiting(60, tags=["paged"])
     opened = visit("/tasks?tag=paged")
     opened.page.get_by_text("more than 50 tasks").wait_for()
-    assert rows(opened).count() == 50
+    until_count(rows(opened), 50)
     opened.page.get_by_role("link", name="Older").click()
     opened.page.get_by_text("60 tasks", exact=True).wait_for()
     shown = opened.page.locator(f"{ROWS} a.mono").evaluate_all("all => all.map(one => one.title)")
@@ -159,7 +159,7 @@ def test_all_that_match_are_counted_then_cancelled(
     page.get_by_text("7 tasks cancelled").wait_for()
     newest = http.get("/bulk").json()["operations"][0]
     assert (newest["changed"], newest["filter"]["tag"]) == (7, "bulk")
-    assert page.locator(f"{ROWS} .state[data-state=CANCELLED]").nth(6).is_visible()
+    page.locator(f"{ROWS} .state[data-state=CANCELLED]").nth(6).wait_for()
 
 
 def test_those_that_are_selected_are_cancelled(
@@ -217,7 +217,7 @@ def test_what_comes_late_does_not_move_a_list_that_is_held_still(
         asked.pop().continue_()
     assert unknown in {task["task_id"] for task in late.value.json()["tasks"]}
     page.evaluate("new Promise((then) => requestAnimationFrame(() => requestAnimationFrame(then)))")
-    assert page.locator(f"a[title='{known}']").count() == 1
+    until_count(page.locator(f"a[title='{known}']"), 1)
     assert page.locator(f"a[title='{unknown}']").count() == 0
     page.unroute("**/tasks/?*")
     page.get_by_role("button", name="Go on").click()
@@ -266,16 +266,16 @@ def test_by_keyboard_alone(
     rows(opened).first.wait_for()
     press = page.keyboard.press
     press("Tab")
-    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    until_focused(page, "textContent", "Skip to the content")
     press("Enter")
-    assert page.evaluate("document.activeElement.id") == "main"
+    until_focused(page, "id", "main")
     press("j")
     press("j")
     press("x")
-    assert page.get_by_label(f"Select task {ids[0]}").is_checked()
+    page.get_by_label(f"Select task {ids[0]}").and_(page.locator(":checked")).wait_for()
     press("o")
     page.get_by_role("heading", name="noop").wait_for()
-    assert page.evaluate("document.activeElement.tagName") == "H1"
+    until_focused(page, "tagName", "H1")
     press("c")
     page.locator("dialog[open]").wait_for()
     page.keyboard.type("not needed")

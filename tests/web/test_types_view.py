@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.web.browsing import Opened
+from tests.web.browsing import Opened, until_count, until_focused
 from tests.web.filled_service import FilledService
 
 Visit = Callable[..., Opened]
@@ -49,7 +49,7 @@ def test_a_type_is_described_with_its_numbers(visit: Visit, http: httpx.Client) 
     page = opened.page
     rows = page.get_by_role("region", name="Task types").locator("tbody tr")
     rows.first.wait_for()
-    assert rows.count() == len(http.get("/task-types").json()["task_types"])
+    until_count(rows, len(http.get("/task-types").json()["task_types"]))
     row = rows.filter(has_text="embed_documents")
     assert row.locator("td.num").all_inner_texts()[:4] == ["3", "none", "0", "1"]
     rows.get_by_role("link", name="ai_summarization").click()
@@ -73,7 +73,7 @@ def test_errors_of_the_service_stand_at_their_fields(visit: Visit, http: httpx.C
     shown.get_by_label("value").fill('{"n": ' + BIG)
     send(opened, "scripted")
     shown.get_by_text("this is not JSON").wait_for()
-    assert opened.page.evaluate("document.activeElement.name") == "value"
+    until_focused(opened.page, "name", "value")
     shown.get_by_label("value").fill('{"n": ' + BIG + "}")
     tagged(opened, "scripted", "from-form and.more")
     shown.get_by_label("priority").fill("5000")
@@ -85,7 +85,7 @@ def test_errors_of_the_service_stand_at_their_fields(visit: Visit, http: httpx.C
     send(opened, "scripted")
     shown.get_by_text("unable to parse string as an integer").wait_for()
     assert told(opened).keys() == {"seconds", "fail_first"}
-    assert opened.page.evaluate("document.activeElement.name") == "seconds"
+    until_focused(opened.page, "name", "seconds")
     for name, text in (("seconds", "0.5"), ("fail_first", "")):
         shown.get_by_label(name, exact=True).fill(text)
     shown.get_by_label("step").select_option(label="sleep")
@@ -113,7 +113,7 @@ def test_a_double_click_submits_one(visit: Visit, http: httpx.Client) -> None:
         send(opened, "noop")
     assert again.value.status == 200
     assert len(submitted(http, "twice")) == 1
-    assert form(opened, "noop").get_by_role("listitem").count() == 1
+    until_count(form(opened, "noop").get_by_role("listitem"), 1)
     opened.page.wait_for_timeout(2100)  # from then on it is meant
     send(opened, "noop")
     form(opened, "noop").get_by_role("listitem").nth(1).wait_for()
