@@ -9,7 +9,7 @@ from typing import Any
 from raytasks.model.states import TRANSITIONS, Event
 from raytasks.model.tasks import NewTask
 from raytasks.store import batch_statements
-from raytasks.store.candidates import Candidate, first_of, limited
+from raytasks.store.candidates import Candidate, limited
 from raytasks.store.count_changes import CountChanges
 from raytasks.store.cursors import Direct
 from raytasks.store.lane_rows import LaneAsk
@@ -75,7 +75,7 @@ class FreshTasks:
         for ask in limited(asks):
             lane = lanes.get((ask.task_type, ask.lane), ())
             rows = sorted((row for row in lane if row.rank >= ask.floor), key=_order)
-            found += first_of(rows, ask)
+            found += rows[: ask.with_next]
         if len(asks) > 1:
             found.sort(key=_order)
         return found

@@ -54,8 +54,8 @@ class PutOffRow(NamedTuple):
 class LaneAsk(NamedTuple):
     """A question for the first `limit` ready tasks of a lane, by rank.
 
-    None of them has a rank below `floor`: the index is read from there on. With `looks_on`, each
-    one found has the rank of the one behind it.
+    None of them has a rank below `floor`: the index is read from there on. With `looks_on` it is
+    told where the lane goes on: by the ranks of those behind each one found, or by one more.
     """
 
     task_type: str
@@ -63,3 +63,8 @@ class LaneAsk(NamedTuple):
     floor: float
     limit: int
     looks_on: bool = False
+
+    @property
+    def with_next(self) -> int:
+        """How many are to be read if one more shows where the lane goes on."""
+        return self.limit + self.looks_on

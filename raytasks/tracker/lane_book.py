@@ -210,7 +210,8 @@ class Lanes:
 
     def best(self, task_types: Iterable[str], most: int) -> list[Lane]:
         """Return lanes of some types. See `lane_queues.best`."""
-        return lane_queues.best([self._kinds[x] for x in task_types if x in self._kinds], most)
+        kinds = [self._kinds[name] for name in task_types if name in self._kinds]
+        return lane_queues.best(kinds, most)
 
     def ready_of(self, task_type: str) -> int:
         """Return how many tasks of a type are ready, whatever holds them back."""

@@ -4,6 +4,9 @@ import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
+
+from msgspec.structs import replace
 
 from raytasks.model.controls import Limit
 from raytasks.model.handler_info import HandlerInfo, HandlerKind
@@ -11,7 +14,7 @@ from raytasks.model.lane_names import lane_of, limit_values_of
 from raytasks.model.states import OutcomeKind
 from raytasks.model.tasks import Running
 from raytasks.protocol.messages import Outcome
-from raytasks.store.candidates import Candidate, first_of
+from raytasks.store.candidates import Candidate
 from raytasks.store.lane_rows import LaneAsk, ReadyChange
 from raytasks.store.settlement import Settlement
 from raytasks.tracker.claim_book import ClaimBook
@@ -136,7 +139,7 @@ class ClaimWorld:
                 and task.rank >= ask.floor
             ]
             mine.sort(key=lambda task: (task.rank, task.task_id))
-            rows += first_of([_row(task) for task in mine[: ask.limit + 1]], ask)
+            rows += _answer(ask, [_row(task) for task in mine[: ask.limit + 1]])
         return sorted(rows, key=lambda row: (row.rank, row.task_id))
 
     def tick(
@@ -250,6 +253,15 @@ class ClaimWorld:
                 if gate.limit.name == limit:
                     found[gate.key] += 1
         return found
+
+
+def _answer(ask: LaneAsk, rows: list[Candidate]) -> list[Candidate]:
+    """Return the first ones, as SQLite does, with the ranks of those behind them."""
+    found = rows[: ask.limit]
+    if not ask.looks_on:
+        return found
+    ranks = [row.rank for row in rows[1:]]
+    return [replace(row, next_rank=rank) for row, rank in zip_longest(found, ranks)]
 
 
 def _row(task: Task) -> Candidate:
