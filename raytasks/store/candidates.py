@@ -129,7 +129,7 @@ def read_candidates(direct: Direct, asks: Sequence[LaneAsk], *, postgres: bool) 
     if not asks:
         return []
     asks = limited(asks)
-    short = _READ_BYTES // sum(ask.limit for ask in asks)
+    short = _READ_BYTES // sum(ask.with_next for ask in asks)
     if postgres:
         values_of = [(*ask[: len(_OF_LANE)], ask.with_next) for ask in asks]
         given = dict(zip((f"p_{name}" for name in _ASKED), arrays(values_of), strict=True))

@@ -46,14 +46,9 @@ class Question:
     @property
     def ask(self) -> LaneAsk:
         """The question for the store."""
-        if self.looks_on:
-            return LaneAsk(self.task_type, self.name, self.floor, self.limit, looks_on=True)
-        return LaneAsk(self.task_type, self.name, self.floor, self.limit + self.extra)
-
-    @property
-    def looks_on(self) -> bool:
-        """Whether to learn where the next one is without reading it: few are asked for."""
-        return self.extra == 1 and 0 < self.limit <= FEW and self.order is None
+        looks_on = self.extra == 1 and 0 < self.limit <= FEW and self.order is None
+        limit = self.limit if looks_on else self.limit + self.extra
+        return LaneAsk(self.task_type, self.name, self.floor, limit, looks_on)
 
 
 class Finding(NamedTuple):

@@ -245,9 +245,10 @@ def test_what_the_tracker_asks_is_served_by_an_index(
 
 
 def test_what_is_before_a_task_is_counted_in_the_claim_index(tracking: Tracking) -> None:
-    lanes = tracking.lane_asks("short", "long")
+    lanes, short = tracking.lane_asks("short", "long"), tracking.lane_asks("short")
     with plans(tracking.store) as steps:
         assert tracking.store.count_before(task_id(19), lanes, 1000) == 18
+        assert tracking.store.oldest_due(short) == {"short": NOW}
     assert scans(steps) == []
     assert any(
         "ix_tasks_ready (task_type=? AND lane=? AND rank>? AND rank<?)" in step for step in steps

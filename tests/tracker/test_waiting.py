@@ -356,7 +356,7 @@ class TestLine:
     ) -> None:
         monkeypatch.setattr(waiting, "MAX_BEFORE", 3)
         for number in range(10):
-            # The more names of lanes come first, the later their tasks are due.
+            # By name, the lanes come in the opposite order.
             lane = f"lane {9 - number}"
             await submit(tracker, number, lane=lane, run_at=NOW - 10 + number)
         for number in (2, 9):
