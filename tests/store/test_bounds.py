@@ -13,7 +13,7 @@ from raytasks.store.store import Store
 from raytasks.tracker import claim_plan, sharing
 from raytasks.tracker import inbox as inbox_module
 from raytasks.tracker.inbox import Inbox, Submission
-from tests.making import Tracking, capacity_request, new_task, outcome, task_id
+from tests.making import Tracking, capacity_request, lane_ask, new_task, outcome, task_id
 from tests.tracking import FaultyStore, ScriptedRunner, tracker_on
 
 
@@ -110,6 +110,16 @@ class TestClaims:
         tracking.settle(running, OutcomeKind.RELEASED)
         [(_, claim)] = tracking.tick(requests=[capacity_request(capacity=100, short=100)]).claimed
         assert (claim.payload, claim.checkpoint) == (text(size), text(size + 1))
+
+    def test_what_shows_where_a_lane_goes_on_counts(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(candidates, "_READ_BYTES", 1000)
+        tracking = Tracking(store)
+        tracking.submit(1, 2, payload=text(600))
+        with tracking.store.transaction(now=tracking.now) as transaction:
+            rows = transaction.candidates([lane_ask(1, looks_on=True)])
+        assert sum(len(row.payload or "") for row in rows) <= 1000
 
 
 async def test_a_tick_that_was_cut_is_followed_by_the_next(
