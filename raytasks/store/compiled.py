@@ -107,6 +107,21 @@ class RowStatement:
         assert list(compiled.positiontup or ()) == list(given)
         return str(compiled)
 
+    @cached_property
+    def for_fence(self) -> str:
+        """Return the SQL of `for_arrays` for a change of rows, with a check: see `counted`."""
+        return counted(f"{self.for_arrays} RETURNING 1")
+
+
+def counted(text: str) -> str:
+    """Return SQL for PostgreSQL that fails unless a statement has the number of rows given last.
+
+    The error is that of a text that is no number. The text has the number of rows that there were.
+    """
+    said = "CAST('raytasks: ' || count(*) || ' rows' AS integer)"
+    found = f"CASE WHEN count(*) = CAST(%s AS bigint) THEN 0 ELSE {said} END"
+    return f"WITH counted AS ({text}) SELECT {found} FROM counted"  # noqa: S608 - our own texts
+
 
 def arrays(rows: Sequence[Row]) -> list[str]:
     """Return the columns of some rows in PostgreSQL's notation of arrays."""

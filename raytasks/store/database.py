@@ -21,7 +21,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from raytasks.model.lines import one_line
 from raytasks.model.tasks import StoreUnavailable
-from raytasks.store.cursors import driver_errors
+from raytasks.store.cursors import Direct, begin_itself, direct, driver_errors
 from raytasks.store.cutting import check_not_cut, make_cuttable
 from raytasks.store.database_url import parse_url, schema_of
 from raytasks.store.postgres_sessions import postgres_engine
@@ -79,15 +79,25 @@ class Database:
         Raises `StoreUnavailable` when the database is away or cannot write. An error before the
         commit has begun leaves nothing in doubt.
         """
-        committing = False
+        with self.writing_directly() as (connection, _):
+            yield connection
+
+    @contextmanager
+    def writing_directly(self) -> Iterator[tuple[Connection, Direct]]:
+        """Do the same as `writing`, with direct use of the driver beside it."""
+        committing: Direct | None = None
+        translating, writing = translated(writes=True), self._writer.begin()
         try:
-            with translated(writes=True), self._writer.begin() as connection:
-                yield connection
+            with translating, writing as connection, direct(connection) as driver:
+                yield connection, driver
                 self.check_file()
+                driver.wait_for_lock()
                 check_not_cut()
-                committing = True
+                committing = driver
+                driver.commit()
         except StoreUnavailable as error:
-            error.in_doubt = error.in_doubt and committing
+            may_be_there = committing is not None and not committing.refused
+            error.in_doubt = error.in_doubt and may_be_there
             raise
         if self.is_sqlite:
             self._shorten_log()
@@ -169,6 +179,8 @@ class Database:
             engine = postgres_engine(
                 self._given, keeps_plans=writes, reads_only=self._reads_only, **arguments
             )
+            if writes:
+                _set_up_writer(engine)
         if self._file is not None:
             self._file.watch(engine)
         make_cuttable(engine)
@@ -215,6 +227,13 @@ def _set_up_sqlite(engine: Engine, begin: str, *, reads_only: bool) -> None:
     def _begin(connection: Connection) -> None:
         with driver_errors(connection, begin):
             connection.connection.cursor().execute(begin)
+
+
+def _set_up_writer(engine: Engine) -> None:
+    # The transaction before this one may have begun directly.
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        begin_itself(connection.connection.driver_connection)
 
 
 def _ping_first(engine: Engine) -> None:

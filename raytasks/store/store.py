@@ -45,7 +45,6 @@ from raytasks.store import (
     version_rows as versions,
 )
 from raytasks.store.count_changes import Counted, Total
-from raytasks.store.cursors import direct
 from raytasks.store.database import Database
 from raytasks.store.idempotency import find_duplicates
 from raytasks.store.lane_rows import LaneAsk, LaneRow, PutOffRow
@@ -199,8 +198,8 @@ class Store:
     @contextmanager
     def transaction(self, *, now: float) -> Iterator[Transaction]:
         """Begin a write transaction; it is committed when the block ends without an error."""
-        storing, writing = self._places.storing(), self._database.writing()
-        with storing as places, writing as connection, direct(connection) as driver:
+        storing, writing = self._places.storing(), self._database.writing_directly()
+        with storing as places, writing as (connection, driver):
             yield Transaction(connection, driver, places, now=now, step=self.priority_step)
 
     def read(self, query: Query[Answer]) -> Answer:

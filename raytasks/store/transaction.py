@@ -28,7 +28,7 @@ from raytasks.store import (
 from raytasks.store.candidates import Candidate
 from raytasks.store.compiled import RowStatement
 from raytasks.store.count_changes import CountChanges, Counted, Total
-from raytasks.store.cursors import Direct
+from raytasks.store.cursors import Direct, Fence
 from raytasks.store.finals import Finals, insert_callbacks
 from raytasks.store.fresh_tasks import FreshTasks
 from raytasks.store.idempotency import find_duplicates
@@ -55,6 +55,10 @@ class Superseded(Exception):
 
 class FenceBroken(Exception):
     """Rows differ from the tracker's memory."""
+
+
+def _fence(rows: int) -> Fence:
+    return Fence(rows, lambda found: FenceBroken(f"{found} of {rows} rows were as expected"))
 
 
 def task_from(row: Row[Any]) -> Task:
@@ -102,15 +106,12 @@ class Transaction:
         Raises `Superseded`.
         """
 
-        def check(found: int) -> None:
-            if found != 1:
-                raise Superseded(f"epoch {epoch} has ended")
-
+        fence = Fence(1, lambda _found: Superseded(f"epoch {epoch} has ended"))
         if only_lock:
             query = statements.epoch_query(postgres=self._is_postgres)
-            self._direct.lock("tracker_epoch", query, {"p_epoch": epoch}, check)
+            self._direct.lock("tracker_epoch", query, {"p_epoch": epoch}, fence)
         else:
-            self._direct.write(batch_statements.RENEW, [(epoch, self._now)], check)
+            self._direct.write(batch_statements.RENEW, [(epoch, self._now)], fence)
 
     def submit(self, new: Sequence[NewTask]) -> None:
         """Insert stamped tasks as PENDING."""
@@ -346,9 +347,7 @@ class Transaction:
         """Write the changes of counts and totals; return those of the counts."""
         self.finals.check_done()
         self.fresh.store()
-        changes = count_steps.write(self._direct, self._changes)
-        self._direct.flush()
-        return changes
+        return count_steps.write(self._direct, self._changes)
 
     def fold_counts(self) -> None:
         """Fold the steps of counts and totals; see `count_steps`. It needs the epoch's lock."""
@@ -380,11 +379,10 @@ class Transaction:
 
     def _fenced(self, batch: RowStatement, rows: list[tuple[Any, ...]]) -> None:
         if rows:
-            self._direct.write(batch, rows, lambda changed: self._check(changed, len(rows)))
+            self._direct.write(batch, rows, _fence(len(rows)))
 
     def _check(self, changed: int, expected: int) -> None:
-        if changed != expected:
-            raise FenceBroken(f"{changed} of {expected} rows were as expected")
+        _fence(expected).check(changed)
 
     def _change(self, statement: Update, rows: Sequence[Any], **bound: Any) -> None:
         """Change tasks that were read in this transaction, all or none."""

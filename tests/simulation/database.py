@@ -17,6 +17,7 @@ from sqlalchemy import Connection, event
 from sqlalchemy.exc import ProgrammingError
 
 from raytasks.model.tasks import StoreUnavailable
+from raytasks.store.cursors import Direct
 from raytasks.store.cutting import Cuttable
 from raytasks.store.database import Database, translated
 from raytasks.store.store import Store
@@ -125,11 +126,11 @@ class FaultyDatabase(Database):
     committed: Callable[[], None]
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """See `Database.writing`."""
+    def writing_directly(self) -> Iterator[tuple[Connection, Direct]]:
+        """See `Database.writing_directly`, which `writing` uses."""
         self.trouble.before_write()
-        with super().writing() as connection:
-            yield connection
+        with super().writing_directly() as both:
+            yield both
             self.trouble.before_commit()
         self.committed()
         self.trouble.after_commit()

@@ -67,8 +67,8 @@ MUTANTS = (
     Mutant(
         "epoch not checked",
         "raytasks.store.transaction",
-        "            if found != 1:\n                raise Superseded",
-        "            if found > 1:\n                raise Superseded",
+        "fence = Fence(1, lambda",
+        'fence = type("Never", (Fence,), {"check": lambda *_: None})(1, lambda',
     ),
     Mutant(
         "epoch not renewed",
@@ -79,8 +79,8 @@ MUTANTS = (
     Mutant(
         "row count not checked",
         "raytasks.store.transaction",
-        "        if changed != expected:",
-        "        if changed > expected:",
+        "return Fence(rows, lambda",
+        'return type("Never", (Fence,), {"check": lambda *_: None})(rows, lambda',
     ),
     # Changes by people
     Mutant(

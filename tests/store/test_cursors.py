@@ -1,6 +1,7 @@
 """Statements that go straight to the driver: values, errors and checks are as they would be."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -159,6 +160,39 @@ def test_a_connection_that_is_cut_between_direct_statements(
         tick_that_is_cut()
     tracking.submit(1)
     assert list(tracking.store.read(TasksById(ids([1, 2, 3])))) == ids([1])
+
+
+def test_a_tick_waits_for_the_server_only_at_its_end(
+    postgres_url: str, open_store: OpenStore, tmp_path: Path
+) -> None:
+    tracking = Tracking(open_store(postgres_url))
+    for number in range(10):  # until its statements are prepared, and the place is known
+        tracking.submit(number)
+        [running] = tracking.claim()
+        tracking.settle(running, OutcomeKind.SUCCEEDED)
+
+    def traced(name: str, tick: Callable[[], object]) -> list[str]:
+        with tracking.store.transaction(now=NOW) as transaction:
+            driver: Any = transaction.connection.connection.driver_connection
+        with (tmp_path / name).open("w+") as file:
+            driver.pgconn.trace(file.fileno())
+            tick()
+            driver.pgconn.untrace()
+            file.seek(0)
+            return [line.split("\t")[3].split()[0] for line in file if "\tF\t" in line]
+
+    tracking.submit(99)
+    [running] = tracking.claim()
+    ticks: dict[str, Callable[[], object]] = {
+        "lock": lambda: tracking.tick(renew=False, submissions=[new_task(100)]),
+        "renew": lambda: tracking.tick(submissions=[new_task(101)]),
+        "settle": lambda: tracking.settle(running, OutcomeKind.SUCCEEDED),
+    }
+    for name, tick in ticks.items():
+        sent = traced(name, tick)
+        assert "Query" not in sent  # it would be answered by itself
+        assert sent.count("Sync") == 1
+        assert sent.index("Sync") > max(n for n, kind in enumerate(sent) if kind == "Execute")
 
 
 @pytest.fixture

@@ -55,8 +55,8 @@ def locked(url: str) -> Iterator[None]:
 
 
 @contextmanager
-def frozen(url: str) -> Iterator[None]:
-    """Stop the server's processes for all that are connected to a database now."""
+def frozen(url: str) -> Iterator[list[int]]:
+    """Stop the server's processes for all that are connected to a database now; yield their ids."""
     with psycopg.connect(url, autocommit=True) as admin:
         rows = admin.execute(
             "SELECT pid FROM pg_stat_activity"
@@ -65,11 +65,21 @@ def frozen(url: str) -> Iterator[None]:
     for (pid,) in rows:
         os.kill(pid, signal.SIGSTOP)
     try:
-        yield
+        yield [pid for (pid,) in rows]
     finally:
         for (pid,) in rows:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
+
+
+def gone(url: str, pids: list[int]) -> None:
+    """Wait until these processes of the server have ended."""
+    there = "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(%s)"
+    with psycopg.connect(url, autocommit=True) as admin:
+        deadline = time.monotonic() + PATIENCE
+        while admin.execute(there, [pids]).fetchone() != (0,):
+            assert time.monotonic() < deadline, "the server's processes go on"
+            time.sleep(0.01)
 
 
 @asynccontextmanager
@@ -139,6 +149,27 @@ class TestCalls:
                 while calls._stuck:  # noqa: ASYNC110
                     await asyncio.sleep(0.001)
 
+    async def test_a_write_that_a_frozen_server_has_got_is_not_committed_when_it_goes_on(
+        self, postgres_url: str, open_store: OpenStore
+    ) -> None:
+        store = open_store(postgres_url)
+        epoch = Tracking(store).epoch
+
+        def write() -> None:
+            with store.transaction(now=1.0) as transaction:
+                transaction.renew(epoch, only_lock=True)
+                transaction.submit([new_task(1)])
+                transaction.finish()
+
+        async with calling(store) as calls:
+            await calls.make(lambda: store.renew(epoch, 1.0), PATIENCE)
+            with frozen(postgres_url) as pids:
+                with pytest.raises(StoreUnavailable, match="does not answer"):
+                    await calls.make(patiently(write), 0.2)
+                await calls.make(patiently(lambda: store.renew(epoch, 2.0)), PATIENCE)
+            await asyncio.to_thread(gone, postgres_url, pids)
+            assert await calls.make(lambda: store.read(TasksById([task_id(1)])), PATIENCE) == {}
+
     async def test_a_cheap_write_waits_for_the_transactions_before_it(
         self, store_url: str, open_store: OpenStore
     ) -> None:
@@ -186,6 +217,25 @@ class TestCalls:
         with locked(store_url), pytest.raises(StoreUnavailable) as caught:
             submit()
         assert not caught.value.in_doubt
+
+    def test_a_refusal_that_comes_with_the_commit_leaves_nothing_in_doubt(
+        self, postgres_url: str, open_store: OpenStore
+    ) -> None:
+        store = open_store(postgres_url)
+        epoch = Tracking(store).epoch
+
+        def submit() -> None:
+            with store.transaction(now=1.0) as transaction:
+                transaction.renew(epoch)
+                transaction.submit([new_task(1)])
+                transaction.finish()
+
+        with psycopg.connect(postgres_url) as other:
+            other.execute("LOCK TABLE tasks")
+            with pytest.raises(StoreUnavailable, match="lock timeout") as caught:
+                submit()
+        assert not caught.value.in_doubt
+        submit()
 
 
 class TestTracker:

@@ -13,7 +13,7 @@ from raytasks.model.states import OutcomeKind, State
 from raytasks.protocol.messages import Report
 from raytasks.protocol.queries import TasksById
 from raytasks.store.compiled import CompiledQuery, Row, RowStatement
-from raytasks.store.cursors import Check, SqliteDirect
+from raytasks.store.cursors import Fence, SqliteDirect
 from raytasks.store.store import Store
 from raytasks.tracker.bulk_turns import make, run_step
 from tests.making import (
@@ -70,10 +70,10 @@ def plans(store: Store) -> Iterator[list[str]]:
 
     class Explained(SqliteDirect):
         def write(
-            self, batch: RowStatement, rows: Sequence[Row], check: Check | None = None
+            self, batch: RowStatement, rows: Sequence[Row], fence: Fence | None = None
         ) -> None:
             explain(self._cursor.connection, batch.for_rows, rows[0])
-            super().write(batch, rows, check)
+            super().write(batch, rows, fence)
 
         def read_each(
             self, query: CompiledQuery, bound: Iterable[Mapping[str, Any]]
@@ -86,7 +86,7 @@ def plans(store: Store) -> Iterator[list[str]]:
     engines = (store._database._writer, store._database._reader)
     for engine in engines:
         event.listen(engine, "before_cursor_execute", explain_alchemy)
-    with mock.patch("raytasks.store.store.direct", Explained):
+    with mock.patch("raytasks.store.database.direct", Explained):
         yield steps
     for engine in engines:
         event.remove(engine, "before_cursor_execute", explain_alchemy)
