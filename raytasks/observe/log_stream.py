@@ -20,6 +20,10 @@ KEPT_BYTES = 8 * 1024 * 1024
 MAX_CHARACTERS = 8000
 """Maximum number of characters of a message."""
 
+GATHER_SECONDS = 0.2
+"""Seconds for which lines are gathered for who waits for one: a call for each line would cost the
+tracker more than the task that the line is about."""
+
 _LINE_BYTES = 200  # of a line without its texts
 
 ALL = LogFilter()
@@ -141,7 +145,10 @@ class LogStream:
         seconds: float,
         wanted: LogFilter = ALL,
     ) -> LogPage:
-        """Return the lines after `after` as soon as one matches, or after `seconds`."""
+        """Return the lines after `after` if one matches, or wait for one up to `seconds`.
+
+        After a wait, lines are gathered for `GATHER_SECONDS`.
+        """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while True:
@@ -150,6 +157,7 @@ class LogStream:
                         if page.lines or page.gap:
                             return page
                         await news.wait()
+                    await asyncio.sleep(GATHER_SECONDS)
         return self.since(stream, after, wanted)
 
     @contextlib.contextmanager
