@@ -21,8 +21,8 @@ MAX_CHARACTERS = 8000
 """Maximum number of characters of a message."""
 
 GATHER_SECONDS = 0.2
-"""Seconds for which lines are gathered for who waits for one: a call for each line would cost the
-tracker more than the task that the line is about."""
+"""Seconds for which lines are gathered for who waits for one. A call for each line would cost the
+tracker more than the line's task did."""
 
 _LINE_BYTES = 200  # of a line without its texts
 
