@@ -173,7 +173,7 @@ class PostgresDirect:
         if fence is None:
             self._send(batch.for_arrays, values)
         else:
-            self._send_fenced(batch.for_fence, values, fence)
+            self._send(batch.for_fence, [*values, fence.rows], fence)
 
     def lock(
         self, table: str, query: CompiledQuery, bound: Mapping[str, Any], fence: Fence
@@ -184,7 +184,7 @@ class PostgresDirect:
         one lets readers pass, and waits for writers.
         """
         self._send(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
-        self._send_fenced(counted(query.text), query.values(bound), fence)
+        self._send(counted(query.text), [*query.values(bound), fence.rows], fence)
 
     def read(self, query: CompiledQuery, bound: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Return the rows that a query finds, after all statements before it."""
@@ -219,8 +219,8 @@ class PostgresDirect:
             return
         cursor = self._send("COMMIT", prepare=False)
         self.flush()
-        # An aborted transaction would be rolled back without an error.
-        assert cursor.statusmessage == "COMMIT", cursor.statusmessage
+        if cursor.statusmessage != "COMMIT":  # so a transaction ends that has failed before
+            raise RuntimeError(f"nothing was committed: {cursor.statusmessage}")
 
     def __enter__(self) -> Self:
         """Begin the block."""
@@ -245,12 +245,10 @@ class PostgresDirect:
             cursor = self._sending()
             if fence is not None:
                 self._fences.append((cursor, fence))
-            return cursor.execute(text, values or None, **how)
-
-    def _send_fenced(self, text: str, values: Sequence[Any], fence: Fence) -> None:
-        self._send(text, [*values, fence.rows], fence)
-        if len(self._fences) == 1:  # see `wait_for_lock`
-            self._driver.pgconn.send_flush_request()
+            cursor.execute(text, values or None, **how)
+            if fence is not None and len(self._fences) == 1:  # see `wait_for_lock`
+                self._driver.pgconn.send_flush_request()
+        return cursor
 
     def _sending(self) -> Any:
         if self._pipeline is None:

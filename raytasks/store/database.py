@@ -233,7 +233,8 @@ def _set_up_writer(engine: Engine) -> None:
     # The transaction before this one may have begun directly.
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        begin_itself(connection.connection.driver_connection)
+        with driver_errors(connection, "BEGIN"):
+            begin_itself(connection.connection.driver_connection)
 
 
 def _ping_first(engine: Engine) -> None:
