@@ -82,6 +82,14 @@ def gone(url: str, pids: list[int]) -> None:
             time.sleep(0.01)
 
 
+def submit(store: Store, epoch: int) -> None:
+    """Submit a task in a transaction of its own."""
+    with store.transaction(now=1.0) as transaction:
+        transaction.renew(epoch)
+        transaction.submit([new_task(1)])
+        transaction.finish()
+
+
 @asynccontextmanager
 async def calling(store: Store) -> AsyncIterator[StoreCalls]:
     calls = StoreCalls(2, "test", on_stuck=store.give_up_connections)
@@ -208,14 +216,8 @@ class TestCalls:
         store = open_store(store_url)
         epoch = Tracking(store).epoch
 
-        def submit() -> None:
-            with store.transaction(now=1.0) as transaction:
-                transaction.renew(epoch)
-                transaction.submit([new_task(1)])
-                transaction.finish()
-
         with locked(store_url), pytest.raises(StoreUnavailable) as caught:
-            submit()
+            submit(store, epoch)
         assert not caught.value.in_doubt
 
     def test_a_refusal_that_comes_with_the_commit_leaves_nothing_in_doubt(
@@ -224,18 +226,12 @@ class TestCalls:
         store = open_store(postgres_url)
         epoch = Tracking(store).epoch
 
-        def submit() -> None:
-            with store.transaction(now=1.0) as transaction:
-                transaction.renew(epoch)
-                transaction.submit([new_task(1)])
-                transaction.finish()
-
         with psycopg.connect(postgres_url) as other:
             other.execute("LOCK TABLE tasks")
             with pytest.raises(StoreUnavailable, match="lock timeout") as caught:
-                submit()
+                submit(store, epoch)
         assert not caught.value.in_doubt
-        submit()
+        submit(store, epoch)
 
 
 class TestTracker:
