@@ -154,6 +154,11 @@ class CompiledQuery:
         self.text = str(compiled)
         self._parameters = [(name, compiled.params[name]) for name in compiled.positiontup or ()]
 
+    @cached_property
+    def for_fence(self) -> str:
+        """Return the SQL of `text` for PostgreSQL, with a check: see `counted`."""
+        return counted(self.text)
+
     def values(self, bound: Mapping[str, Any]) -> list[Any]:
         """Return the values of its parameters in order, from values by name."""
         return [bound.get(name, fixed) for name, fixed in self._parameters]

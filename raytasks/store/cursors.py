@@ -13,7 +13,7 @@ from typing import Any, Protocol, Self
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from raytasks.store.compiled import CompiledQuery, Row, RowStatement, arrays, counted
+from raytasks.store.compiled import CompiledQuery, Row, RowStatement, arrays
 from raytasks.store.refusals import takes_no_writes
 
 PLANS_KEPT = 64
@@ -184,7 +184,7 @@ class PostgresDirect:
         one lets readers pass, and waits for writers.
         """
         self._send(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
-        self._send(counted(query.text), [*query.values(bound), fence.rows], fence)
+        self._send(query.for_fence, [*query.values(bound), fence.rows], fence)
 
     def read(self, query: CompiledQuery, bound: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Return the rows that a query finds, after all statements before it."""
