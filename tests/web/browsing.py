@@ -54,7 +54,9 @@ def until_count(found: Any, number: int) -> None:
 
 def until_focused(page: Any, name: str, value: str) -> None:
     """Wait until the element that has the focus has this value of a property."""
-    page.wait_for_function(f"document.activeElement.{name} === {value!r}")
+    from playwright.sync_api import expect
+
+    expect(page.locator(":focus")).to_have_js_property(name, value, timeout=PATIENCE_MS)
 
 
 class Opened:

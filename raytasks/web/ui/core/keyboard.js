@@ -1,7 +1,7 @@
 /**
  * Keyboard shortcuts: single keys (`r`) and pairs (`g t`). `?` shows those that work now.
  */
-import { effect, signal, useEffect, useRef } from "../lib.js";
+import { effect, signal, useLayoutEffect, useRef } from "../lib.js";
 import { recall, remember } from "./remembering.js";
 
 /** The shortcuts that work now: `{keys, title, act}`, in the order in which they came. */
@@ -25,12 +25,12 @@ export function addShortcut(keys, title, act) {
   return () => { shortcuts.value = shortcuts.peek().filter((other) => other !== shortcut); };
 }
 
-/** Has a shortcut while the component is shown; none if `act` is null. */
+/** Has a shortcut as soon as the component can be seen, and while it is; none if `act` is null. */
 export function useShortcut(keys, title, act) {
   const latest = useRef(act);
   latest.current = act;
   const wanted = act !== null;
-  useEffect(
+  useLayoutEffect(
     () => (wanted ? addShortcut(keys, title, () => latest.current?.()) : undefined),
     [keys, title, wanted],
   );

@@ -3,14 +3,17 @@
  *
  * The browser's own `<dialog>` keeps the focus inside, and Escape closes it.
  */
-import { html, signal, useEffect, useRef } from "../lib.js";
+import { html, signal, useLayoutEffect, useRef } from "../lib.js";
 
 const asked = signal(null);
 
-/** A dialog that is open as long as it is shown. `onClose` is called when it is closed. */
+/**
+ * A dialog that is open as long as it is shown, from the first moment on: no key goes past it.
+ * `onClose` is called when it is closed.
+ */
 export function Dialog({ title, onClose, children }) {
   const box = useRef(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const before = document.activeElement;
     box.current.showModal();
     return () => before?.focus?.();

@@ -1,7 +1,7 @@
 /**
  * The shell around all views: skip link, header, the view of the place, dialogs and notices.
  */
-import { html, useEffect, useRef } from "../lib.js";
+import { html, useLayoutEffect, useRef } from "../lib.js";
 import { addShortcut } from "../core/keyboard.js";
 import { go, place } from "../core/router.js";
 import { begin, me, namespace, status } from "../core/session.js";
@@ -37,11 +37,12 @@ function Content() {
 /**
  * Puts the focus on the view's title when one has gone to another view, not when one comes first.
  * The title may come only with what is loaded; if the focus has moved meanwhile, it stays there.
+ * It is put there before the view can be seen: later it would be taken from what was chosen since.
  */
 function useFocusOnView(main) {
   const { path } = place.value;
   const first = useRef(true);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (first.current) {
       first.current = false;
       return undefined;
@@ -63,7 +64,7 @@ function useFocusOnView(main) {
 
 function useGlobalShortcuts() {
   const signedIn = status.value === "ready" ? me.value.name : "";
-  useEffect(() => {
+  useLayoutEffect(() => {
     const removers = [
       addShortcut("?", "Show this help", () => { helpOpen.value = true; }),
       addShortcut("t", "Next theme", nextTheme),
