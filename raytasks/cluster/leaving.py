@@ -118,14 +118,26 @@ def _ask(node_id: str, address: str, seconds: float, message: str) -> str | None
 
 
 def _nodes(processes: Iterable[psutil.Process]) -> Iterator[NodeHere]:
-    """Return the nodes of Ray among processes. Only a raylet's command line tells."""
-    for process in processes:
+    """Return the nodes of Ray among processes. Only a raylet's command line tells.
+
+    A process that a raylet has just forked still has that command line, and is none.
+    """
+    found = [node for process in processes if (node := _node_of(process)) is not None]
+    raylets = {node.raylet.pid for node in found}
+    for node in found:
         with contextlib.suppress(psutil.Error):
-            if process.name() == "raylet" and _runs(process):
-                words = (word.partition("=") for word in process.cmdline())
-                given = {name.lstrip("-").replace("-", "_"): value for name, _, value in words}
-                if "node_id" in given:
-                    yield NodeHere(given["node_id"], given.get("gcs_address", ""), process)
+            if node.raylet.ppid() not in raylets:
+                yield node
+
+
+def _node_of(process: psutil.Process) -> NodeHere | None:
+    with contextlib.suppress(psutil.Error):
+        if process.name() == "raylet" and _runs(process):
+            words = (word.partition("=") for word in process.cmdline())
+            given = {name.lstrip("-").replace("-", "_"): value for name, _, value in words}
+            if "node_id" in given:
+                return NodeHere(given["node_id"], given.get("gcs_address", ""), process)
+    return None
 
 
 def _runs(process: psutil.Process) -> bool:

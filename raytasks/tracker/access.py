@@ -174,8 +174,11 @@ class StoreAccess:
         self.store.close()
 
     def stand_by(self, error: StoreUnavailable) -> None:
-        """Refuse all commands with this error: another tracker has the database."""
-        self.error = str(error)
+        """Refuse all commands with this error: another tracker has the database.
+
+        If it has been taken over, there is nothing wrong with the database itself.
+        """
+        self.error = None if isinstance(error, TakenOver) else str(error)
         self._refuse(error)
 
     def _record_outage(self, text: str) -> None:

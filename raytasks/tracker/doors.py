@@ -105,12 +105,17 @@ class Doors:
         return wire.encode(await self._read_here(asked))
 
     async def _health(self, query: bytes) -> dict[str, Any]:
-        """Return the report of the successor, or of this process, with the reason that it adds."""
+        """Return the report of the successor, or of this process, with the reason that it adds.
+
+        Of its own reasons only that of the database counts: it starts no tasks, and commits none.
+        """
         asked: Query[dict[str, Any]] = Health()
         try:
             report = wire.answer_of(asked, await self._outpost.call("read", query, _HEALTH_SECONDS))
         except StoreUnavailable:
             report = await self._read_here(asked)
+            own = [item for item in report["reasons"] if item["code"] == "database_away"]
+            report["reasons"] = own
         report["reasons"].append(self._outpost.reason())
         return report
 

@@ -138,3 +138,15 @@ class TestByNode:
         monkeypatch.setattr(psutil, "process_iter", lambda: twice)
         with pytest.raises(ClusterError, match=r"there are 2 .*name its --node-id"):
             leaving.leave_by_node(None, 60)
+
+    def test_what_a_raylet_has_just_forked_is_no_node(self, ray_process: RayProcess) -> None:
+        class JustForked(psutil.Process):
+            """The raylet's copy, before it becomes another program."""
+
+            def ppid(self) -> int:
+                return raylet.pid
+
+        below = psutil.Process(ray_process.process.pid).children(recursive=True)
+        [raylet] = [node.raylet for node in leaving._nodes(below)]
+        fork = JustForked(raylet.pid)
+        assert [node.raylet for node in leaving._nodes([fork, raylet])] == [raylet]

@@ -489,10 +489,18 @@ class TestRequests:
         monkeypatch.setattr("raytasks.tracker.doors._HEALTH_SECONDS", 0.05)
         [reason] = wire.answer_of(query, await first.doors.read(wire.encode(query)))
         assert reason["code"] == "superseded"
+        asked = Health()
+        report = wire.answer_of(asked, await first.doors.read(wire.encode(asked)))
+        assert [reason["code"] for reason in report["reasons"]] == ["superseded"]
+        assert report["database"]["ok"]
+        assert report["tracker"]["epoch"] == 1
 
-    async def test_health_says_what_is_so(self, clusters: Begin) -> None:
+    async def test_health_says_what_is_so(
+        self, clusters: Begin, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         first, second = await clusters("first"), await clusters("second")
         await first.until_outpost()
+        monkeypatch.setattr("raytasks.tracker.doors._HEALTH_SECONDS", PATIENCE)
         query = Health()
         report = wire.answer_of(query, await first.doors.read(wire.encode(query)))
         assert [item["code"] for item in report["reasons"]].count("superseded") == 1
