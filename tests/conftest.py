@@ -19,7 +19,13 @@ from tests.making import NOW
 from tests.postgres_server import PostgresServer, migrate
 from tests.tracking import FaultyStore, tracker_on
 
-pytest_plugins = ["tests.hanging", "tests.measuring", "tests.quick_apps", "tests.scheduling"]
+pytest_plugins = [
+    "tests.hanging",
+    "tests.measuring",
+    "tests.quick_apps",
+    "tests.quick_repeats",
+    "tests.scheduling",
+]
 
 os.environ["COLUMNS"] = "120"  # tables of the command line are as wide on each terminal
 

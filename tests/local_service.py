@@ -233,13 +233,14 @@ class _Server(uvicorn.Server):
 def served(service: LocalService, port: int = 0) -> Iterator[str]:
     """Serve the service on a loopback port, by default a free one; the URL is what it gives.
 
-    It runs in a thread.
+    It runs in a thread. What its handlers declare is in force before it answers.
     """
     listener = socket.create_server(("127.0.0.1", port))
     server = _Server(uvicorn.Config(service.app, log_level="critical", lifespan="off"))
 
     async def serve() -> None:
         async with service.running():
+            await service.tracker.ticker.background.schedules.in_force.wait()
             await server.serve([listener])
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)

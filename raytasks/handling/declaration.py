@@ -345,9 +345,10 @@ def noted_in(names: Iterable[str], without: Container[str] = ()) -> Iterator[tup
 
     Of a package, skipped modules count too, if something has imported them; not those `without`.
     """
-    tops = tuple(names)
+    tops = frozenset(names)
+    below = tuple(f"{top}." for top in tops)
     for name, module in sorted(sys.modules.items()):
-        if name not in without and any(name == top or name.startswith(f"{top}.") for top in tops):
+        if (name in tops or name.startswith(below)) and name not in without:
             notes: Mapping[tuple[str, str, int], Any] = getattr(module, "__dict__", {}).get(
                 _NOTES, {}
             )

@@ -4,6 +4,7 @@ import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import zip_longest
 
 from msgspec.structs import replace
@@ -45,7 +46,7 @@ class Task:
     ready: bool = False
     running: Running | None = None
 
-    @property
+    @cached_property
     def lane(self) -> str:
         """Its lane."""
         return lane_of(self.namespace, self.values)
@@ -130,14 +131,13 @@ class ClaimWorld:
         """Return the first tasks of lanes, as the store does."""
         self.asked += asks
         rows: list[Candidate] = []
+        ready: dict[tuple[str, str], list[Task]] = {}
+        for task in self.tasks.values():
+            if task.ready:
+                ready.setdefault((task.task_type, task.lane), []).append(task)
         for ask in asks:
-            mine = [
-                task
-                for task in self.tasks.values()
-                if task.ready
-                and (task.task_type, task.lane) == (ask.task_type, ask.lane)
-                and task.rank >= ask.floor
-            ]
+            of_lane = ready.get((ask.task_type, ask.lane), ())
+            mine = [task for task in of_lane if task.rank >= ask.floor]
             mine.sort(key=lambda task: (task.rank, task.task_id))
             rows += _answer(ask, [_row(task) for task in mine[: ask.limit + 1]])
         return sorted(rows, key=lambda row: (row.rank, row.task_id))

@@ -45,6 +45,14 @@ class Content:
         with self._engine.connect() as connection:
             return [tuple(row) for row in connection.execute(text(statement), values)]
 
+    def many(self, statement: str) -> frozenset[tuple[Any, ...]]:
+        """Return what a statement without values finds, as the driver's own tuples.
+
+        Of 100,000 rows, SQLAlchemy's take several times as long.
+        """
+        with self._engine.connect() as connection:
+            return frozenset(connection.connection.cursor().execute(statement))
+
     def counts(self) -> dict[tuple[str, str, str], int]:
         """Return how many tasks there are by namespace, type and state."""
         statement = "SELECT namespace, task_type, state, count(*) FROM tasks GROUP BY 1, 2, 3"
@@ -57,7 +65,7 @@ class Content:
     def tables(self) -> dict[str, int]:
         """Return a checksum of each table, of all its rows in whatever order."""
         names = (*TABLES, "alembic_version")
-        return {name: hash(frozenset(self.rows(f"SELECT * FROM {name}"))) for name in names}
+        return {name: hash(self.many(f"SELECT * FROM {name}")) for name in names}
 
     def of_fate(self, note: str, count: int = 1) -> list[str]:
         """Return the ids of the first tasks whose payload says that they came to this end."""

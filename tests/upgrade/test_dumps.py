@@ -88,14 +88,14 @@ def test_nothing_is_lost_and_a_second_start_changes_nothing(
     old_url: str, content: Content, clock: FakeClock, open_store: OpenStore
 ) -> None:
     counts, sizes = content.counts(), content.sizes()
-    stored = content.rows("SELECT task_id, payload, result, error, checkpoint FROM tasks")
+    stored = content.many("SELECT task_id, payload, result, error, checkpoint FROM tasks")
     suspects = content.rows("SELECT task_id FROM tasks WHERE suspect")
     store = open_store(old_url)
     store.upgrade()
     assert content.counts() == counts
     assert content.sizes() == sizes
-    after = content.rows("SELECT task_id, payload, result, error, checkpoint FROM tasks")
-    assert set(after) == set(stored)
+    after = content.many("SELECT task_id, payload, result, error, checkpoint FROM tasks")
+    assert after == stored
     told = {(space, kind, state.value): n for (space, kind, state), n in store.counts().items()}
     assert {key: number for key, number in told.items() if number} == counts
     claimed = "SELECT count(*) FROM tasks WHERE state = 'RUNNING' AND claimed_at = started_at"
