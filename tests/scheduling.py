@@ -1,6 +1,6 @@
 """A pytest plugin: which tests one process runs one after the other, where xdist has several.
 
-Those of a file share its services. Those of some folders share what is dearer than a service.
+Those of a file share its services. Files with many tests come first.
 """
 
 from typing import Any
@@ -9,8 +9,7 @@ import pytest
 from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 TOGETHER = (
-    "tests/simulation/",  # long: what comes last would keep one process waiting for the other
-    "tests/web/",  # one browser
+    "tests/simulation/",  # long: what comes last would keep one process waiting for the others
 )
 
 
