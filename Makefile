@@ -29,14 +29,13 @@ VERSION ?=
 LOCK := $(BIN)/uv pip compile --quiet --universal --no-header --extra handlers --no-emit-package raytasks-client
 
 # Of `make test`: clusters run two at a time, and wait much of their time. Beside them, with a lower
-# priority, all other tests run in three processes, and the linters in one. Tests that share a service
+# priority, all other tests run in two processes, and the linters in one. Tests that share a service
 # run one after the other. Those of LATER come after the clusters, when a browser is not kept waiting.
 WITH_RAY := tests/cluster
 LATER ?=
 CLUSTERS := -n 2 --dist loadgroup --no-loadscope-reorder
 WITHOUT_RAY = $(addprefix --ignore=,$(WITH_RAY) tests/hosts $(LATER))
-SIDE_BY_SIDE := -n 3 --dist loadfile
-BROWSERS := -n 2 --dist loadfile
+SIDE_BY_SIDE := -n 2 --dist loadfile
 
 # Of `make test`: ALL=1 runs those marked as slow, too. `make test-all` does.
 ALL ?=
@@ -107,7 +106,7 @@ test-with-ray: install
 	$(BIN)/pytest $(CLUSTERS) --timeout 600 --durations 25 $(CHOSEN) $(WITH_RAY)
 
 test-later: install
-	$(if $(LATER),$(BIN)/pytest $(BROWSERS) $(CHOSEN) $(LATER))
+	$(if $(LATER),$(BIN)/pytest $(SIDE_BY_SIDE) $(CHOSEN) $(LATER))
 
 test-without-ray: install
 ifneq ($(COVERAGE),)

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from fastapi._compat import v2
-from fastapi.dependencies import models
 from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
 
@@ -18,9 +17,6 @@ _SLOTS = tuple(
     for name in FieldInfo.__slots__
     if not name.startswith("_original") and name not in ("annotation", "metadata")
 )
-
-# FastAPI remembers some thousand endpoints, and by them all that they close over: whole services.
-_REMEMBERED = [value for value in vars(models).values() if hasattr(value, "cache_clear")]
 
 
 class SharedAdapters:
@@ -72,9 +68,3 @@ def pytest_configure(config: pytest.Config) -> None:
     patch = pytest.MonkeyPatch()
     patch.setattr(v2.ModelField, "__post_init__", post_init)
     config.add_cleanup(patch.undo)
-
-
-def pytest_runtest_logfinish() -> None:
-    """Let the services of a test go."""
-    for remembered in _REMEMBERED:
-        remembered.cache_clear()

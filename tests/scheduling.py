@@ -9,7 +9,7 @@ import pytest
 from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 TOGETHER = (
-    "tests/simulation/",  # long: what comes last would keep one process waiting for the others
+    "tests/simulation/",  # long: what comes last would keep one process waiting for the other
 )
 
 
