@@ -7,8 +7,6 @@ import pytest
 
 from tests.web.browsing import Opened, until_focused
 
-Visit = Callable[..., Opened]
-
 # Before the browser draws what has appeared, and so before anyone can see it.
 _WHEN_IT_APPEARS = """([selector, keys]) => {
   window.seen = new Promise((resolve) => {
@@ -28,6 +26,14 @@ _WHEN_IT_APPEARS = """([selector, keys]) => {
 }"""
 
 
+@pytest.fixture
+def page(visit: Callable[..., Opened]) -> Any:
+    """The page at the overview, which has loaded all that it shows."""
+    opened = visit("/overview")
+    opened.settle()
+    return opened.page
+
+
 def when_it_appears(page: Any, selector: str, keys: str = "") -> None:
     """Press keys in the moment in which an element appears; `seen` tells what was there then."""
     page.evaluate(_WHEN_IT_APPEARS, [selector, list(keys)])
@@ -40,10 +46,7 @@ def when_it_appears(page: Any, selector: str, keys: str = "") -> None:
         ("t", "table.tasks tbody tr", "mono"),
     ],
 )
-def test_a_row_has_its_keys(visit: Visit, key: str, row: str, link: str) -> None:
-    opened = visit("/overview")
-    opened.settle()
-    page = opened.page
+def test_a_row_has_its_keys(page: Any, key: str, row: str, link: str) -> None:
     when_it_appears(page, row, "j")
     page.keyboard.press("g")
     page.keyboard.press(key)
@@ -51,20 +54,14 @@ def test_a_row_has_its_keys(visit: Visit, key: str, row: str, link: str) -> None
     until_focused(page, "className", link)
 
 
-def test_the_focus_is_on_a_view_when_it_appears(visit: Visit) -> None:
-    opened = visit("/overview")
-    opened.settle()
-    page = opened.page
+def test_the_focus_is_on_a_view_when_it_appears(page: Any) -> None:
     when_it_appears(page, "main .loading")
-    page.keyboard.press("g")
-    page.keyboard.press("e")
+    for key in "ge":
+        page.keyboard.press(key)
     assert page.evaluate("seen")["focus"] in ("main", "H1")
 
 
-def test_a_dialog_is_open_when_it_appears(visit: Visit) -> None:
-    opened = visit("/overview")
-    opened.settle()
-    page = opened.page
+def test_a_dialog_is_open_when_it_appears(page: Any) -> None:
     when_it_appears(page, "dialog")
     page.keyboard.press("?")
     assert page.evaluate("seen")["open"]
