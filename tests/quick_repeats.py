@@ -5,7 +5,6 @@ That is the reading of the migrations and of trusted certificates, and the tree 
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import httpx
 import pytest
@@ -13,8 +12,6 @@ import typer.main
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from httpx._transports import default
-
-from raytasks.cli import app
 
 
 @cache
@@ -29,6 +26,7 @@ def pytest_configure(config: pytest.Config) -> None:
     patch = pytest.MonkeyPatch()
     config.add_cleanup(patch.undo)
     patch.setattr(default, "create_ssl_context", cache(httpx.create_ssl_context))
+    patch.setattr(typer.main, "get_command", cache(typer.main.get_command))
 
     read = ScriptDirectory.from_config
 
@@ -36,15 +34,3 @@ def pytest_configure(config: pytest.Config) -> None:
         return _scripts_in(read, config.get_main_option("script_location") or "")
 
     patch.setattr(ScriptDirectory, "from_config", scripts)
-
-    build = typer.main.get_command
-    known: list[Any] = []
-
-    def command(of: typer.Typer) -> Any:
-        if of is not app:
-            return build(of)
-        if not known:
-            known.append(build(of))
-        return known[0]
-
-    patch.setattr(typer.main, "get_command", command)
