@@ -47,6 +47,16 @@ def test_task_whose_attempts_are_used_up_fails(service: Service, task_type: str)
     assert len(failed["attempts"]) == 2
 
 
+def test_plain_requests_skip_serve_s_own_work(service: Service) -> None:
+    task = service.submit("noop", {}, delay_seconds=600)
+    path, soon = f"/tasks/{task['task_id']}", {"x-request-timeout-seconds": "0.05"}
+    plain = service.http.get(path, params={"wait": 0.5}, headers=soon)
+    assert plain.status_code == 200
+    through_serve = service.http.get(f"{path}?wait=0.5&namespace=default", headers=soon)
+    assert through_serve.status_code == 408
+    assert service.http.post(f"{path}/cancel").status_code == 202
+
+
 def test_permanent_error_is_not_retried(service: Service) -> None:
     failed = service.run("scripted", {"step": "permanent"})
     assert failed["state"] == "FAILED"

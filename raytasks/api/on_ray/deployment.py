@@ -15,6 +15,7 @@ from raytasks.api.app import create_app
 from raytasks.api.listening.replica_listener import ReplicaListener
 from raytasks.api.on_ray.replica_end import replica_ends
 from raytasks.api.on_ray.replica_place import hosts_now, rank_here
+from raytasks.api.on_ray.short_way import open_short_way
 from raytasks.api.on_ray.tracker_backend import TrackerBackend
 from raytasks.api.reapplied import Applied, Reapplied
 from raytasks.api.request_bounds import max_requests
@@ -94,6 +95,7 @@ class ApiDeployment:
             self._listener = ReplicaListener(app, settings, service, replica_ends)
             backend.reasons_here = self._listener.reasons
             self._listener.begin()
+        open_short_way(app, max_requests(settings.max_waiting_clients))
         return app
 
     async def check_health(self) -> None:
