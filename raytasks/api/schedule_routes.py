@@ -3,6 +3,7 @@
 from http import HTTPStatus
 from typing import Annotated, Any, NoReturn
 
+import uuid_utils
 from fastapi import APIRouter, Path, Query, Request
 from msgspec import Raw, json
 from pydantic import AwareDatetime, BaseModel, Field
@@ -203,7 +204,8 @@ def schedule_router(service: Service) -> APIRouter:
     ) -> Response:
         """Submit a task now, even if the schedule is paused. Its times do not change."""
         namespace = caller.namespace_for(place.namespace)
-        task_id = await backend.execute(RunSchedule(namespace, name, caller.name))
+        order = RunSchedule(namespace, name, caller.name, str(uuid_utils.uuid7()))
+        task_id = await backend.execute(order)
         if task_id is None:
             await _refuse(service, namespace, name)
         found = (await backend.read(TasksById([task_id]))).get(task_id)

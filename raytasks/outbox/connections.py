@@ -1,11 +1,14 @@
 """The insert by a user's own connection, of whichever library."""
 
+import logging
 import weakref
 from functools import cache
 from typing import Any
 
-from raytasks.outbox.nudges import nudge
+from raytasks.outbox.nudges import check_nudges, nudge
 from raytasks.outbox.prepared import PreparedTask
+
+log = logging.getLogger(__name__)
 
 _SUBMITTED = "raytasks_submitted"
 
@@ -34,6 +37,8 @@ def insert(connection: Any, task: PreparedTask, *, nudges: bool) -> None:
 def _insert_by_sqlalchemy(connection: Any, task: PreparedTask, *, nudges: bool) -> None:
     if not hasattr(connection, "exec_driver_sql"):
         connection = connection.connection()  # that of the session's transaction
+    if nudges:
+        check_nudges()
     connection.execute(_statement(task.table, connection.dialect.name), task.values)
     if nudges:
         connection.info[_SUBMITTED] = True
@@ -73,4 +78,7 @@ def _nudge_at_commits_of(engine: Any) -> None:
 
 def _on_commit(connection: Any) -> None:
     if connection.info.pop(_SUBMITTED, False):
-        nudge()
+        try:
+            nudge()
+        except Exception as error:  # the commit comes behind this, and must not fail by it
+            log.warning("the service was not nudged: %s", error)

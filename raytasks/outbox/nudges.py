@@ -61,8 +61,8 @@ class Nudger:
                 wanted.clear()
                 try:
                     client.post(_PATH).raise_for_status()
-                except httpx.HTTPError as error:
-                    log.debug("the service was not nudged: %s", error)
+                except Exception as error:
+                    log.debug("the service was not nudged: %r", error)
                     threading.Event().wait(_QUIET_SECONDS)
 
 
@@ -92,12 +92,21 @@ def nudge(url: str | None = None, *, api_key: str | None = None) -> None:
     a thread, and may get lost. Then the service finds the row within a second. Raises `BadArgument`
     for what is no URL or key.
     """
-    if _silences:
-        return
+    if not _silences:
+        _nudger(url, api_key).nudge()
+
+
+def check_nudges() -> None:
+    """Raise `BadArgument` if the environment names no URL or key for nudges."""
+    if not _silences:
+        _nudger(None, None)
+
+
+def _nudger(url: str | None, api_key: str | None) -> Nudger:
     url = os.environ.get("RAYTASKS_URL", DEFAULT_URL) if url is None else url
     key = os.environ.get("RAYTASKS_API_KEY") if api_key is None else api_key
     known = _nudgers.get((url, key))
     if known is None:
         known = Nudger(url, checked_api_key(key) if key else None)
         _nudgers[url, key] = known
-    known.nudge()
+    return known

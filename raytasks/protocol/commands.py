@@ -208,12 +208,14 @@ class ResumeSchedule(Command[ScheduleRow | None], frozen=True):
 class RunSchedule(Command[str | None], frozen=True):
     """Submit a task of a schedule now, even if it is paused. Its times do not change.
 
-    The answer is the task's id, or None if there is no such schedule.
+    The task gets the id `task_id`, so that a repeated command makes no other one. The answer is
+    the id, or None if there is no such schedule. A replica before 0.6 gives no id.
     """
 
     namespace: str
     name: str
     by: str = UNKNOWN
+    task_id: str = ""
 
 
 class NudgeOutbox(Command[None], frozen=True):

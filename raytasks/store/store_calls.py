@@ -2,10 +2,12 @@
 
 A database may hang: its server is frozen, its disk stands still, somebody holds a lock. A frozen
 server cannot time itself out, so each call has a deadline here. After it the connection is cut from
-this side, which ends the call in its thread. A thread that is still stuck is given up.
+this side, which ends the call in its thread. A thread that is still stuck is given up. That holds
+also for a call whose caller no longer waits: its thread would be lost otherwise.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -64,13 +66,14 @@ class StoreCalls:
         self._on_stuck = on_stuck
         self._executor = self._executors(self._number, self._name)
         self._open: dict[Future[Any], Cuttable] = {}
+        self._abandoned: set[asyncio.Task[None]] = set()
         self._stuck = 0
 
     async def make(self, call: Callable[[], Result], seconds: float | None) -> Result:
         """Make a call. Raises its errors, and `StoreUnavailable` after `seconds`.
 
         With None there is no deadline. A call that was cut may have been committed; see
-        `StoreUnavailable.in_doubt`.
+        `StoreUnavailable.in_doubt`. One that is cancelled goes on in its thread until its deadline.
         """
         if self._stuck >= MAX_STUCK:
             raise _hangs(in_doubt=False)
@@ -80,20 +83,39 @@ class StoreCalls:
         self._open[future] = cuttable
         future.add_done_callback(self._ended)
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds) as deadline:
                 return await asyncio.wrap_future(future)
         except TimeoutError:
             if future.cancelled():  # it never got a thread
                 raise _hangs(in_doubt=False) from None
+        except asyncio.CancelledError:
+            if not future.done() and (at := deadline.when()) is not None:
+                abandoned = asyncio.ensure_future(self._cut_at(at, executor, future, cuttable))
+                self._abandoned.add(abandoned)
+                abandoned.add_done_callback(self._abandoned.discard)
+            raise
         return await self._cut(executor, future, cuttable)
 
     async def close(self) -> None:
         """Wait for running calls, cut what does not end, and end the threads."""
+        for abandoned in self._abandoned:
+            abandoned.cancel()
         await self._drained(_CLOSE_SECONDS)
         for cuttable in list(self._open.values()):
             cuttable.cut()
         await self._drained(_LAST_SECONDS)
         self._executor.shutdown(wait=not self._open, cancel_futures=True)
+
+    async def _cut_at(
+        self, at: float, executor: Executor, future: "Future[Any]", cuttable: Cuttable
+    ) -> None:
+        """Cut a call that nobody waits for, if it has not ended at this time of the loop."""
+        ending = asyncio.wrap_future(future)
+        ending.add_done_callback(_forget)
+        await asyncio.wait([ending], timeout=at - asyncio.get_running_loop().time())
+        if not ending.done():
+            with contextlib.suppress(Exception):
+                await self._cut(executor, future, cuttable)
 
     async def _cut(
         self, executor: Executor, future: "Future[Result]", cuttable: Cuttable

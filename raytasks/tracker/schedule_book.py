@@ -43,13 +43,14 @@ _RETRY_SECONDS = 3600.0
 class RunNow(NamedTuple):
     """A person's order to submit a task of a schedule now.
 
-    Its task has this id however often a tick tries it; the `answer` is given when it is stored.
+    Its task has this id however often a tick tries it. The `answer` is given when it is stored, or
+    the schedule is gone: whether it was there.
     """
 
     key: ScheduleKey
     by: str
     task_id: str
-    answer: "asyncio.Future[None]"
+    answer: "asyncio.Future[bool]"
 
 
 class ScheduleBook:
@@ -73,6 +74,7 @@ class ScheduleBook:
         self._out.clear()
         self._heap = [(row.next_at, row.key) for row in self.rows.values()]
         heapq.heapify(self._heap)
+        self._end_orders()
 
     def change(self, rows: Iterable[ScheduleRow], removed: Iterable[ScheduleKey]) -> None:
         """Take what a command has changed on disk."""
@@ -81,6 +83,7 @@ class ScheduleBook:
         for row in rows:
             self.rows[row.key] = row
             heapq.heappush(self._heap, (row.next_at, row.key))
+        self._end_orders()
 
     @property
     def next_time(self) -> float:
@@ -169,8 +172,16 @@ class ScheduleBook:
             if order.task_id == firing.tasks[0].task_id:
                 self._asked.remove(order)
                 if not order.answer.done():
-                    order.answer.set_result(None)
+                    order.answer.set_result(True)
                 return
+
+    def _end_orders(self) -> None:
+        """Answer the orders whose schedules are gone."""
+        gone = [order for order in self._asked if order.key not in self.rows]
+        for order in gone:
+            self._asked.remove(order)
+            if not order.answer.done():
+                order.answer.set_result(False)
 
     def _put_back(self) -> None:
         """Make due again what a tick took that has failed."""

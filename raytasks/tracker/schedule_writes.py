@@ -59,6 +59,11 @@ class _Asked:
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
 
+    def fail(self, error: Exception) -> None:
+        """Answer with an error, unless the caller has given up meanwhile."""
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
 
 def planned(
     command: SetSchedule | ClearSchedule | PauseSchedule | ResumeSchedule,
@@ -181,11 +186,11 @@ class ScheduleWrites:
         key = ScheduleKey(command.namespace, command.name)
         if key not in book.rows:
             return None
-        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        order = RunNow(key, command.by, str(uuid_utils.uuid7()), answer)
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        order = RunNow(key, command.by, command.task_id or str(uuid_utils.uuid7()), answer)
         book.run_now(order)
-        await self._answer_of(answer, lambda: book.forget(order))
-        return order.task_id
+        is_there = await self._answer_of(answer, lambda: book.forget(order))
+        return order.task_id if is_there else None
 
     async def _answer_of(self, answer: "asyncio.Future[Any]", forget: Any) -> Any:
         self._ticker.wake.set()
@@ -236,19 +241,17 @@ class ScheduleWrites:
             plan = planned(command, row, now)
             await self._write(plan, now)
         except Superseded:
-            item.answer.set_exception(TakenOver())
+            item.fail(TakenOver())
             raise
         except StoreUnavailable as error:
-            item.answer.set_exception(error)
+            item.fail(error)
             if error.in_doubt:
                 ticker.doubt(error)
         except RaytasksError as error:
-            item.answer.set_exception(error)
+            item.fail(error)
         except Exception as error:
             log.exception("a schedule cannot be changed")
-            item.answer.set_exception(
-                RaytasksError(f"the schedule cannot be stored: {type(error).__name__}")
-            )
+            item.fail(RaytasksError(f"the schedule cannot be stored: {type(error).__name__}"))
         else:
             if not item.answer.done():
                 item.answer.set_result(plan.answer)

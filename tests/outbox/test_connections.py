@@ -83,6 +83,29 @@ def test_a_connection_of_sqlalchemy(engine: Engine, nudges: list[str]) -> None:
     assert nudges == ["nudge", "nudge"]
 
 
+def test_a_bad_place_for_nudges_is_told_before_the_insert(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAYTASKS_URL", "tasks.example.org:8000")
+    with engine.begin() as connection:
+        with pytest.raises(BadArgument, match="is not the URL"):
+            outbox.submit(connection, "send_invoice", {"order_id": 1})
+        connection.execute(text("INSERT INTO orders VALUES (1)"))
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM orders")).scalar() == 1
+    assert rows(engine) == {}
+
+
+def test_no_nudge_can_make_a_commit_fail(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with engine.begin() as connection:
+        task_id = outbox.submit(connection, "send_invoice", {"order_id": 1})
+        monkeypatch.setenv("RAYTASKS_API_KEY", "with a line end\n")
+    assert rows(engine).keys() == {task_id}
+    assert "was not nudged" in caplog.text
+
+
 def test_many_submissions_of_one_connection_are_one_nudge(
     engine: Engine, nudges: list[str]
 ) -> None:

@@ -119,6 +119,20 @@ class TestCalls:
                 await calls.make(patiently(store.ping), PATIENCE)
             assert calls._stuck == 0
 
+    async def test_a_cancelled_call_is_cut_at_its_deadline_too(
+        self, postgres_url: str, open_store: OpenStore
+    ) -> None:
+        store = open_store(postgres_url)
+        calls = StoreCalls(1, "test", on_stuck=store.give_up_connections)
+        await calls.make(store.ping, PATIENCE)
+        with frozen(postgres_url):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await calls.make(store.ping, 0.3)
+            await calls.make(patiently(store.ping), PATIENCE)
+        assert calls._stuck == 0
+        await calls.close()
+
     async def test_point_reads_of_a_frozen_server_are_cut(
         self, postgres_url: str, open_store: OpenStore
     ) -> None:

@@ -1,6 +1,7 @@
 """The firing of schedules: one task for each time, whatever happens to the tracker."""
 
 import asyncio
+import math
 import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -28,9 +29,10 @@ from raytasks.protocol.commands import (
     SetSchedule,
 )
 from raytasks.protocol.queries import AuditList, ScheduleList
+from raytasks.tracker import schedule_writes
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.schedule_book import task_id_of
-from tests.making import outcome, task_query
+from tests.making import new_task, outcome, task_id, task_query
 from tests.tracking import PATIENCE, FaultyStore, ScriptedRunner, tracker_on
 
 HOUR = 3600.0
@@ -92,6 +94,11 @@ def all_tasks(store: FaultyStore) -> list[Task]:
 def times(found: Iterable[Task]) -> list[float | None]:
     """The times for which tasks were made, in order."""
     return sorted((task.scheduled_for for task in found), key=lambda at: at or 0.0)
+
+
+def order(number: int) -> RunSchedule:
+    """An order to run the schedule now, with the id that its task gets."""
+    return RunSchedule("default", "hourly", "ben", task_id(number))
 
 
 async def shown(tracker: Tracker, name: str = "hourly") -> ScheduleRow | None:
@@ -411,14 +418,13 @@ async def test_each_of_two_orders_gets_a_task_of_its_own(store: FaultyStore) -> 
         reached.set()
         assert goes_on.wait(PATIENCE)
 
-    order = RunSchedule("default", "hourly", "ben")
     async with tracker_on(store, clock=Clock()) as tracker:
         await begin(tracker, hourly=spec())
         store.before_commit = hold
-        first = asyncio.ensure_future(tracker.execute(order))
+        first = asyncio.ensure_future(tracker.execute(order(1)))
         assert await asyncio.to_thread(reached.wait, PATIENCE)
         store.before_commit = None
-        second = asyncio.ensure_future(tracker.execute(order))
+        second = asyncio.ensure_future(tracker.execute(order(2)))
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
         goes_on.set()
@@ -426,6 +432,71 @@ async def test_each_of_two_orders_gets_a_task_of_its_own(store: FaultyStore) -> 
         found = {task.task_id for task in all_tasks(store)}
         assert made in found
         assert len(found) == 2
+
+
+async def test_an_order_that_comes_again_makes_no_other_task(store: FaultyStore) -> None:
+    """Its answer was lost with the tracker, so the replica sends it to the next one."""
+    async with tracker_on(store, clock=Clock()) as tracker:
+        await begin(tracker, hourly=spec())
+        assert await tracker.execute(order(1)) == order(1).task_id
+    async with tracker_on(store, clock=Clock()) as tracker:
+        await begin(tracker, hourly=spec())
+        first, second = await asyncio.gather(tracker.execute(order(1)), tracker.execute(order(1)))
+        assert (first, second) == (order(1).task_id, order(1).task_id)
+        assert [task.task_id for task in all_tasks(store)] == [order(1).task_id]
+        acts = [item.action for item in (await tracker.read(AuditList())).entries]
+        assert acts == ["run_schedule"]
+
+
+async def test_an_order_for_a_schedule_that_ends_meanwhile_finds_none(store: FaultyStore) -> None:
+    async with tracker_on(store, clock=Clock()) as tracker:
+        await begin(tracker)
+        await tracker.execute(SetSchedule("default", "hourly", spec(), "anna"))
+        reached, goes_on = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            reached.set()
+            assert goes_on.wait(PATIENCE)
+
+        store.before_commit = hold
+        ticking = asyncio.ensure_future(tracker.submit([new_task(1)]))
+        assert await asyncio.to_thread(reached.wait, PATIENCE)
+        store.before_commit = None
+        ending = asyncio.ensure_future(tracker.execute(ClearSchedule("default", "hourly", "anna")))
+        running = asyncio.ensure_future(tracker.execute(order(1)))
+        await asyncio.sleep(0)
+        tracker.ticker.schedules.change((), [KEY])  # as if the end had been written first
+        assert await running is None
+        goes_on.set()
+        await asyncio.gather(ticking, ending)
+        assert tracker.ticker.schedules.next_time == math.inf
+
+
+async def test_a_change_that_fails_after_its_caller_has_given_up(
+    store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule_writes, "_ANSWER_SECONDS", 0.05)
+    reached, goes_on = threading.Event(), threading.Event()
+
+    def fail() -> None:
+        reached.set()
+        assert goes_on.wait(PATIENCE)
+        raise StoreUnavailable("it is away")
+
+    async with tracker_on(store, clock=Clock()) as tracker:
+        await begin(tracker)
+        store.before_commit = fail
+        asked = asyncio.ensure_future(
+            tracker.execute(SetSchedule("default", "hourly", spec(), "anna"))
+        )
+        assert await asyncio.to_thread(reached.wait, PATIENCE)
+        with pytest.raises(StoreUnavailable, match="away"):
+            await asked
+        store.before_commit = None
+        goes_on.set()
+        await tracker.submit([new_task(1)])
+        assert len(all_tasks(store)) == 1
+        assert tracker.ticker.schedules.rows == {}
 
 
 async def test_a_change_in_doubt_is_read_again(store: FaultyStore) -> None:
