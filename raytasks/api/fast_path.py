@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from raytasks.api.auth import Caller
 from raytasks.api.headers import first_value
+from raytasks.api.one_write import in_one_write
 from raytasks.api.plain_requests import TASKS, plain_wait
 from raytasks.api.problems import HANDLED, problem_of, problem_response
 from raytasks.api.route_service import Service
@@ -42,7 +43,8 @@ class FastPath:
             if not isinstance(error, HANDLED):
                 raise  # for the server's log, as the framework does
             return
-        await response(scope, receive, send)
+        with in_one_write(send):
+            await response(scope, receive, send)
 
     def _answering(self, scope: Scope, receive: Receive) -> Coroutine[Any, Any, Response] | None:
         seconds = plain_wait(scope)

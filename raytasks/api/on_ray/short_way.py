@@ -8,36 +8,48 @@ plain submission, which needs none of it. What waits for a task is cancelled her
 import asyncio
 import logging
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 from ray.serve._private import http_util
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from raytasks.api.listening.listener import RequestGate
 from raytasks.api.plain_requests import plain_wait
 
 log = logging.getLogger(__name__)
 
 _SWITCH = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
 
-_app: tuple[ASGIApp, asyncio.AbstractEventLoop] | None = None
-"""The app of this process, and the event loop to which it belongs."""
+
+@dataclass(frozen=True)
+class _Ours:
+    """The app of this process, the event loop to which it belongs, and places for requests."""
+
+    app: ASGIApp
+    loop: asyncio.AbstractEventLoop
+    places: asyncio.Semaphore
+
+
+_ours: _Ours | None = None
 
 
 def open_short_way(app: ASGIApp, max_requests: int) -> bool:
     """Let plain requests to this replica go to its app at once, `max_requests` of them at a time.
+
+    The others wait for their turn, as with Serve.
 
     Call it on the app's event loop, before Serve starts the replica's HTTP server. It uses what
     Serve has for middlewares of its servers, in this process alone: other applications of the
     cluster go on as before. Returns False if the user has set that callback, or if this version of
     Serve lacks it. Then all requests go Serve's way.
     """
-    global _app  # noqa: PLW0603 - a process has one replica
-    if getattr(http_util, _SWITCH, _SWITCH) is not None:
+    global _ours  # noqa: PLW0603 - a process has one replica
+    callback = f"{__name__}:middlewares"
+    if getattr(http_util, _SWITCH, "missing") not in (None, "", callback):
         return False
-    _app = RequestGate(app, max_requests), asyncio.get_running_loop()
-    setattr(http_util, _SWITCH, f"{__name__}:middlewares")
+    _ours = _Ours(app, asyncio.get_running_loop(), asyncio.Semaphore(max_requests))
+    setattr(http_util, _SWITCH, callback)
     return True
 
 
@@ -54,16 +66,19 @@ class ShortWay:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request, or pass it on to Serve."""
-        seconds = None if _app is None else plain_wait(scope)
-        if _app is None or seconds is None or asyncio.get_running_loop() is not _app[1]:
+        ours = _ours
+        seconds = None if ours is None else plain_wait(scope)
+        if ours is None or seconds is None or asyncio.get_running_loop() is not ours.loop:
             await self._app(scope, receive, send)
             return
         watching = asyncio.ensure_future(_cancel_when_left(receive)) if seconds else None
         try:
-            await _app[0](scope, receive, send)
-        except Exception:
+            async with ours.places:
+                await ours.app(scope, receive, send)
+        except asyncio.CancelledError:
+            pass  # its client has left
+        except Exception:  # without an answer, the server gives a 500
             log.exception("a request failed: %s %s", scope["method"], scope["path"])
-            raise
         finally:
             if watching is not None:
                 watching.cancel()

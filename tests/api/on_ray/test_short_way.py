@@ -33,7 +33,7 @@ OURS = PlainTextResponse("ours")
 def closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Begin, and end, without a short way in this process."""
     monkeypatch.setattr(http_util, short_way._SWITCH, None)
-    monkeypatch.setattr(short_way, "_app", None)
+    monkeypatch.setattr(short_way, "_ours", None)
 
 
 @contextlib.asynccontextmanager
@@ -114,17 +114,23 @@ class TestWhichRequests:
 
 
 class TestAnswers:
-    async def test_too_many_at_a_time_are_refused(self) -> None:
-        waiting = Waiting()
-        open_short_way(waiting, 1)
+    async def test_those_beyond_the_most_wait_for_their_turn(self) -> None:
+        there, go_on = asyncio.Semaphore(0), asyncio.Event()
+
+        async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+            there.release()
+            await go_on.wait()
+            await OURS(scope, receive, send)
+
+        open_short_way(slow, 2)
         async with replica() as client:
-            first = asyncio.ensure_future(client.get(f"{TASK}?wait=60"))
-            await waiting.there.wait()
-            answer = await client.post("/tasks/")
-            first.cancel()
-            await waiting.cancelled.wait()
-        assert answer.status_code == 503
-        assert answer.headers["retry-after"] == "1"
+            asking = [asyncio.ensure_future(client.post("/tasks/")) for _ in range(5)]
+            await there.acquire()
+            await there.acquire()
+            await asyncio.wait(asking, timeout=0.2)
+            assert there.locked(), "a third one has begun"
+            go_on.set()
+            assert {(await one).text for one in asking} == {"ours"}
 
     async def test_a_mistake_of_ours_is_logged(self, caplog: pytest.LogCaptureFixture) -> None:
         async def mistaken(scope: Scope, receive: Receive, send: Send) -> None:
@@ -197,6 +203,12 @@ class TestLeavingClients:
 
 
 class TestTheUsersOwn:
+    async def test_an_app_that_is_made_again_takes_over(self) -> None:
+        assert open_short_way(SERVE, 10)
+        assert open_short_way(OURS, 10)
+        async with replica() as client:
+            assert (await client.post("/tasks/")).text == "ours"
+
     async def test_their_callback_stays(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(http_util, short_way._SWITCH, f"{__name__}:_theirs")
         assert not open_short_way(OURS, 10)
