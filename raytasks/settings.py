@@ -229,7 +229,9 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _refuse_default_secret(self) -> "Settings":
         if not self.debug and self.has_default_secret:
-            raise ValueError("SECRET_KEY must be set to a secret of your own when DEBUG is off")
+            raise ValueError(
+                "RAYTASKS_SECRET_KEY must be set to a secret of your own when RAYTASKS_DEBUG is off"
+            )
         return self
 
     @property
@@ -264,15 +266,18 @@ class Settings(BaseSettings):
         """
         fix = "make one with 'raytasks keys new'"
         if not self.debug and not self.api_keys:
-            raise SettingsError(f"API_KEYS must be set when DEBUG is off; {fix}")
+            raise SettingsError(f"RAYTASKS_API_KEYS must be set when RAYTASKS_DEBUG is off; {fix}")
         if self.api_keys and self.has_default_secret:
             raise SettingsError(
-                "SECRET_KEY must be set to a secret of your own beside API_KEYS: it signs links"
+                "RAYTASKS_SECRET_KEY must be set to a secret of your own beside RAYTASKS_API_KEYS: "
+                "it signs links"
             )
         own = None if self.listen_port is None else self.listen_host
-        for place, name in ((host, ""), (own, " (LISTEN_HOST)")):
+        for place, name in ((host, ""), (own, " (RAYTASKS_LISTEN_HOST)")):
             if place is not None and not is_loopback(place) and not self.api_keys:
-                raise SettingsError(f"API_KEYS must be set to listen on {place}{name}; {fix}")
+                raise SettingsError(
+                    f"RAYTASKS_API_KEYS must be set to listen on {place}{name}; {fix}"
+                )
 
 
 def sqlite_url(file: Path, scheme: str = "sqlite") -> str:
@@ -307,7 +312,7 @@ def load_settings(**overrides: Any) -> Settings:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0]).upper() if first["loc"] else ""
         message = first["msg"].removeprefix("Value error, ")
-        raise SettingsError(f"{name}: {message}" if name else message) from None
+        raise SettingsError(f"{PREFIX}{name}: {message}" if name else message) from None
 
 
 def _refuse_unknown(names: Iterable[str]) -> None:

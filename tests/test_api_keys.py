@@ -75,7 +75,7 @@ def test_a_bad_entry_is_named_with_the_fix_and_without_a_secret(
     with pytest.raises(SettingsError) as caught:
         load_settings()
     text = str(caught.value)
-    assert text.startswith("API_KEYS: entry 2: ")
+    assert text.startswith("RAYTASKS_API_KEYS: entry 2: ")
     assert said in text
     assert "\n" not in text
     for secret in (KEY, HASH, HASH[:-1], OTHER):
@@ -84,7 +84,9 @@ def test_a_bad_entry_is_named_with_the_fix_and_without_a_secret(
 
 def test_one_hash_cannot_be_two_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("API_KEYS", f"a:read::{HASH},b:operate::{HASH}")
-    with pytest.raises(SettingsError, match=r"^API_KEYS: entry 2 \(b\): it has the hash of a;"):
+    with pytest.raises(
+        SettingsError, match=r"^RAYTASKS_API_KEYS: entry 2 \(b\): it has the hash of"
+    ):
         load_settings()
 
 
@@ -117,26 +119,31 @@ class TestServed:
         "host", ["0.0.0.0", "::", "192.168.1.7", "example.test", "localhost.example.test", ""]
     )
     def test_elsewhere_keys_and_a_secret_are_needed(self, host: str) -> None:
-        with pytest.raises(SettingsError, match=r"^API_KEYS must be set to listen on .*keys new"):
+        with pytest.raises(
+            SettingsError, match=r"^RAYTASKS_API_KEYS must be set to listen.*keys new"
+        ):
             load_settings(secret_key=SECRET).check_served(host)
-        with pytest.raises(SettingsError, match=r"^SECRET_KEY must be set"):
+        with pytest.raises(SettingsError, match=r"^RAYTASKS_SECRET_KEY must be set"):
             load_settings(api_keys=self.KEYS).check_served(host)
         load_settings(api_keys=self.KEYS, secret_key=SECRET).check_served(host)
 
     def test_without_debug_keys_are_needed_everywhere(self) -> None:
-        with pytest.raises(SettingsError, match=r"^API_KEYS must be set when DEBUG is off.*keys n"):
+        with pytest.raises(
+            SettingsError,
+            match=r"^RAYTASKS_API_KEYS must be set when .*_DEBUG.*keys n",
+        ):
             load_settings(debug=False, secret_key=SECRET).check_served()
         load_settings(debug=False, secret_key=SECRET, api_keys=self.KEYS).check_served("0.0.0.0")
 
     def test_the_replicas_own_listener_is_held_to_it_too(self) -> None:
         with pytest.raises(
             SettingsError,
-            match=r"^API_KEYS must be set to listen on 0\.0\.0\.0 \(LISTEN_HOST\); .*",
+            match=r"^RAYTASKS_API_KEYS .* to listen on 0\.0\.0\.0 \(RAYTASKS_LISTEN_HOST\);",
         ):
             load_settings(listen_port=8001, listen_host="0.0.0.0").check_served("127.0.0.1")
         load_settings(listen_port=8001).check_served("127.0.0.1")
         load_settings(listen_host="0.0.0.0").check_served("127.0.0.1")  # nobody listens there
 
     def test_keys_need_a_secret_too_since_it_signs_links(self) -> None:
-        with pytest.raises(SettingsError, match=r"^SECRET_KEY must be set"):
+        with pytest.raises(SettingsError, match=r"^RAYTASKS_SECRET_KEY must be set"):
             load_settings(api_keys=self.KEYS).check_served("127.0.0.1")

@@ -139,8 +139,16 @@ class TestSchemaOfTheDatabase:
     @pytest.mark.parametrize(
         ("schema", "url", "message"),
         [
-            ("own", None, "DATABASE_URL: SQLite has no schemas; leave DATABASE_SCHEMA empty"),
-            ("own", "postgresql://h/n?schema=b", "names the schema 'b', and DATABASE_SCHEMA 'own'"),
+            (
+                "own",
+                None,
+                "RAYTASKS_DATABASE_URL: SQLite has no schemas; leave RAYTASKS_DATABASE_SCHEMA",
+            ),
+            (
+                "own",
+                "postgresql://h/n?schema=b",
+                "names the schema 'b', and RAYTASKS_DATABASE_SCHEMA 'own'",
+            ),
             ("Own", "postgresql://h/n", "DATABASE_SCHEMA: 'Own' is not a name for a schema"),
             ("a;b", "postgresql://h/n", "DATABASE_SCHEMA: 'a;b' is not a name for a schema"),
             ("pg_own", "postgresql://h/n", "'pg_own' belongs to PostgreSQL itself"),
@@ -256,7 +264,7 @@ class TestBadSettings:
         with pytest.raises(SettingsError) as caught:
             load_settings()
         text = str(caught.value)
-        assert text.startswith(f"{name}: ")
+        assert text.startswith(f"RAYTASKS_{name}: ")
         assert message in text
         assert "\n" not in text
 
@@ -270,7 +278,7 @@ class TestBadSettings:
             load_settings()
 
     def test_it_is_the_same_for_a_value_that_is_given(self) -> None:
-        with pytest.raises(SettingsError, match=r"^MAX_CRASHES: "):
+        with pytest.raises(SettingsError, match=r"^RAYTASKS_MAX_CRASHES: "):
             load_settings(max_crashes=-5)
 
 
@@ -295,7 +303,7 @@ class TestLog:
 class TestSecret:
     @pytest.mark.parametrize("secret", [{}, {"secret_key": "change-me"}, {"secret_key": ""}])
     def test_the_default_is_refused_when_debug_is_off(self, secret: dict[str, Any]) -> None:
-        with pytest.raises(SettingsError, match=r"^SECRET_KEY must be set"):
+        with pytest.raises(SettingsError, match=r"^RAYTASKS_SECRET_KEY must be set"):
             load_settings(debug=False, **secret)
 
     def test_one_of_your_own_is_taken(self) -> None:

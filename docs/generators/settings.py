@@ -19,6 +19,8 @@ INTRODUCTION = """\
 
 Settings are read from the environment and from the file `.env` in the working directory. The
 environment wins. An unknown name that begins with `RAYTASKS_` is an error that names the nearest.
+The names without `RAYTASKS_` count too, such as `DATABASE_URL`, `DEBUG` or `LOG_LEVEL`. So set ours
+where another program in the same environment uses such a name: ours win.
 
 This page is made from the model of the settings and from `.env.example`.
 """
@@ -26,7 +28,7 @@ This page is made from the model of the settings and from `.env.example`.
 OTHERS = """\
 ## Of the client
 
-`raytasks.client` and the commands that call the API read three more.
+`raytasks.client` and the commands that call the API read three more, from the environment only.
 
 | name | meaning |
 |---|---|

@@ -68,7 +68,7 @@ def _check_host(hosts: list[str]) -> None:
         return
     raise Problem(
         HTTPStatus.FORBIDDEN,
-        "without API_KEYS only requests for localhost, 127.0.0.1 or [::1] are answered; "
+        "without RAYTASKS_API_KEYS only requests for localhost, 127.0.0.1 or [::1] are answered; "
         "make a key with 'raytasks keys new', or use one of these names",
     )
 

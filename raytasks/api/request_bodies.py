@@ -12,8 +12,16 @@ from raytasks.api.request_bounds import check_depth, too_deep
 from raytasks.model.strict_json import parse_json
 
 
-async def read_json(scope: Scope, receive: Receive, max_bytes: int, max_depth: int) -> Any:
+async def read_json(
+    scope: Scope,
+    receive: Receive,
+    max_bytes: int,
+    max_depth: int,
+    setting: str = "RAYTASKS_MAX_PAYLOAD_BYTES",
+) -> Any:
     """Return the JSON value of a request's body. Raises `Problem` 400, 413 or 415.
+
+    The name of the setting behind `max_bytes` is `setting`.
 
     A body that is too long is refused before it is read whole. A body that is nested too deeply is
     refused before any recursive code reads it.
@@ -26,8 +34,8 @@ async def read_json(scope: Scope, receive: Receive, max_bytes: int, max_depth: i
         )
     length = first_value(scope, b"content-length") or ""
     if length.isdigit() and int(length) > max_bytes:
-        raise _too_big(max_bytes)
-    body = await _read(receive, max_bytes)
+        raise _too_big(max_bytes, setting)
+    body = await _read(receive, max_bytes, setting)
     try:
         value = parse_json(body)
     except ValueError as error:
@@ -39,7 +47,7 @@ async def read_json(scope: Scope, receive: Receive, max_bytes: int, max_depth: i
     return value
 
 
-async def _read(receive: Receive, max_bytes: int) -> bytes:
+async def _read(receive: Receive, max_bytes: int, setting: str) -> bytes:
     chunks, size, more = [], 0, True
     while more:
         message = await receive()
@@ -49,13 +57,13 @@ async def _read(receive: Receive, max_bytes: int) -> bytes:
         more = message.get("more_body", False)
         size += len(chunk)
         if size > max_bytes:
-            raise _too_big(max_bytes)
+            raise _too_big(max_bytes, setting)
         chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def _too_big(max_bytes: int) -> Problem:
+def _too_big(max_bytes: int, setting: str) -> Problem:
     return Problem(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        f"the body is over {max_bytes} bytes (MAX_PAYLOAD_BYTES)",
+        f"the body is over {max_bytes} bytes ({setting})",
     )

@@ -40,7 +40,7 @@ class WaitingRoom:
         if self._taken >= self._places:
             raise Problem(
                 HTTPStatus.SERVICE_UNAVAILABLE,
-                f"{self._places} clients wait here already (MAX_WAITING_CLIENTS); "
+                f"{self._places} clients wait here already (RAYTASKS_MAX_WAITING_CLIENTS); "
                 "ask without waiting, or try again soon",
                 headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
             )
@@ -90,7 +90,7 @@ def body_in_time(receive: Receive, seconds: float) -> Receive:
                 # Not a `Problem`: other readers of bodies, such as FastAPI, let this through.
                 raise HTTPException(
                     HTTPStatus.REQUEST_TIMEOUT,
-                    f"the body has not come within {seconds:g} seconds (BODY_SECONDS)",
+                    f"the body has not come within {seconds:g} seconds (RAYTASKS_BODY_SECONDS)",
                     headers=CLOSE,
                 ) from None
         message = receiving.message
@@ -142,5 +142,5 @@ def too_deep(most: int) -> Problem:
     """Return the problem of a body that is nested too deeply."""
     return Problem(
         HTTPStatus.BAD_REQUEST,
-        f"the body is nested deeper than {most} levels (MAX_DEPTH)",
+        f"the body is nested deeper than {most} levels (RAYTASKS_MAX_DEPTH)",
     )

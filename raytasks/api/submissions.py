@@ -157,7 +157,9 @@ class Submissions:
         service = self._service
         caller.check(Scope.SUBMIT)
         namespace = caller.namespace_for(namespace)
-        body = await read_json(scope, receive, service.max_batch_bytes, service.max_depth)
+        body = await read_json(
+            scope, receive, service.max_batch_bytes, service.max_depth, "RAYTASKS_MAX_BATCH_BYTES"
+        )
         items = body.get("tasks") if isinstance(body, dict) else None
         items = items if isinstance(items, list) else []
         new = await self._checked(check_batch, items, body, namespace, idempotency_key)

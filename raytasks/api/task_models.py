@@ -52,7 +52,7 @@ class AttemptView(BaseModel):
 
 
 class ActView(BaseModel):
-    """An act of a person on a task. `action` is `retry` or `cancel`.
+    """An act of a person on a task. `action` is `retry`, `cancel`, `change` or `replace`.
 
     `by` is the name of an API key. Where no key is needed, it is `local`. `bulk_id` is the bulk
     operation that the act was a part of, or null.
@@ -67,7 +67,8 @@ class ActView(BaseModel):
 class CancelReasonView(BaseModel):
     """The reason why a task was cancelled, or is to be.
 
-    With the code `requested`, a person did it: `by` names them, and `message` is their reason.
+    With the code `requested`, a person did it: `by` names them, and `message` is their reason. With
+    `expired` it had not begun in time, and with `duplicate` another task stands for it.
     """
 
     code: str
@@ -148,8 +149,9 @@ class WaitingView(BaseModel):
 
     - `database_away`, `no_handler`, `paused`, `draining`, `not_due`;
     - `limit_full`, `rate`;
-    - `never_fits`, `no_runner`, `no_resources`, `nodes_coming`, `runner_starting`,
-      `behind_others`.
+    - `no_placement_group`, `never_fits`, `no_runner`, `placement_group_pending`, `no_resources`,
+      `nodes_coming`, `runner_starting`, `behind_others`;
+    - `in_outbox`: it is committed, and the tracker has not taken it yet.
 
     `until` is when it ends by itself, if that is known. What is in `details` depends on the code.
     """

@@ -58,7 +58,7 @@ def _refuse_replacing(large: Sequence[tuple[int, NewTask]], most: int) -> None:
     errors = [
         FieldError(
             pointer("tasks", place, "payload") if task.batch is not None else "/payload",
-            f"with on_conflict replace it must be at most {most} bytes (OFFLOAD_BYTES)",
+            f"with on_conflict replace it must be at most {most} bytes (RAYTASKS_OFFLOAD_BYTES)",
         )
         for place, task in large
         if task.unique_spec is not None

@@ -110,8 +110,9 @@ class LargeValues:
         """
         if len(result) > self.max_result_bytes:
             raise PermanentError(
-                f"the handler's result has {len(result)} bytes of JSON; MAX_RESULT_BYTES allows "
-                f"{self.max_result_bytes}: return less, or keep it with context.save_artifact"
+                f"the handler's result has {len(result)} bytes of JSON; "
+                f"RAYTASKS_MAX_RESULT_BYTES allows {self.max_result_bytes}: return less, or "
+                "keep it with context.save_artifact"
             )
         if self.artifacts is None or len(result) <= self.offload_bytes:
             return result.decode(), None
@@ -189,7 +190,7 @@ class LargeValues:
         except _LOST:
             raise ArtifactLost(
                 f"the {what} of task {task_id} is gone: its file {told['name']} is not in the "
-                "artifact store (ARTIFACTS_URL) as it is seen from here"
+                "artifact store (RAYTASKS_ARTIFACTS_URL) as it is seen from here"
             ) from None
         except Exception as error:
             log.warning("the %s of task %s cannot be read: %r", what, task_id, error)

@@ -102,9 +102,11 @@ def _checked(call: Callable[[], Result]) -> Result:
     try:
         return call()
     except (TablesRefused, WritesRefused) as error:
-        raise SettingsError(f"DATABASE_URL: {error}") from None
+        raise SettingsError(f"RAYTASKS_DATABASE_URL: {error}") from None
     except StoreUnavailable as error:
-        raise SettingsError(f"DATABASE_URL: the database cannot be reached: {error}") from None
+        raise SettingsError(
+            f"RAYTASKS_DATABASE_URL: the database cannot be reached: {error}"
+        ) from None
 
 
 def _script(url: str) -> str:

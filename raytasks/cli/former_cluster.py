@@ -52,4 +52,4 @@ def refuse_second(settings: "Settings") -> None:
         with locked(settings.sqlite_path, seconds=_IN_USE_SECONDS):
             pass
     except FileInUse as error:
-        raise SettingsError(f"DATABASE_URL: {error}") from None
+        raise SettingsError(f"RAYTASKS_DATABASE_URL: {error}") from None

@@ -37,7 +37,7 @@ def new(
     typer.echo(f"entry:  {made.entry}")
     typer.echo(
         "Give the key to its user (RAYTASKS_API_KEY); it is not shown again. "
-        "Add the entry to API_KEYS, with a comma between entries.",
+        "Add the entry to RAYTASKS_API_KEYS, with a comma between entries.",
         err=True,
     )
 

@@ -43,7 +43,10 @@ def set_limit(
         int | None, typer.Option(help="How many may begin at once, of a rate.")
     ] = None,
 ) -> None:
-    """Set bounds of a limit, at once and until `clear`; a bound that is not given stays."""
+    """Set bounds of a limit, at once and until `clear`; a bound that is not given stays.
+
+    A new rate has its own burst, unless --burst says another.
+    """
     if running is None and rate is None and burst is None:
         raise UsageError("give --running, --rate or --burst")
     with at.connect() as client:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 Address = Annotated[
     str | None,
-    typer.Option(help="The Ray cluster (HOST:PORT). Default: RAY_ADDRESS, or the one here."),
+    typer.Option(help="The Ray cluster (HOST:PORT). By default RAYTASKS_RAY_ADDRESS, or this one."),
 ]
 
 NO_TRACKER = (

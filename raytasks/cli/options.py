@@ -23,8 +23,8 @@ TIMED_OUT = 124
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 the awaited task FAILED or was CANCELLED, or the service is not "
-    "healthy; 2 wrong usage; 3 the service refused the request; 4 the service is away; "
-    "124 waiting timed out."
+    "healthy; 2 wrong usage, or no cluster or database to work with; 3 the service refused the "
+    "request; 4 the service is away; 124 waiting timed out; 130 Ctrl-C."
 )
 
 
@@ -109,6 +109,8 @@ class AtService:
         return Client(**self.connection())
 
 
+_AT_SERVICE = ("url", "api_key", "namespace", "as_json")
+
 Command: TypeAlias = Callable[..., None]
 
 
@@ -118,7 +120,8 @@ def at_service(
     """Give a command the options of `AtService`, behind its own; its first parameter gets them.
 
     Without `namespaced` there is no `--namespace`. The help of `--json` is the text `json`; None
-    leaves the option out.
+    leaves the option out. Options of these that stand before the name of a sub-command count for
+    it; one that it does not have raises `UsageError`.
     """
     added = [_option("url", DEFAULT_URL, Url), _option("api_key", None, ApiKey)]
     if namespaced:
@@ -128,18 +131,48 @@ def at_service(
         added.append(_option("as_json", False, as_json))
 
     def with_options(command: Command) -> Command:
+        _, *own = signature(command, eval_str=True).parameters.values()
+        known = next((item.name for item in own if item.annotation is typer.Context), None)
+        context = _option(known or "context", Parameter.empty, typer.Context)
+
         @wraps(command)
         def called(**given: Any) -> None:
-            at = AtService(**{item.name: given.pop(item.name) for item in added})
-            command(at, **given)
+            ctx: typer.Context = given[context.name] if known else given.pop(context.name)
+            options = {item.name: given.pop(item.name) for item in added}
+            _take_from_before(ctx, options)
+            command(AtService(**options), **given)
 
-        _, *own = signature(command, eval_str=True).parameters.values()
         parameters = [*(item.replace(kind=Parameter.KEYWORD_ONLY) for item in own), *added]
+        if known is None:
+            parameters.append(context)
         called.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
         called.__annotations__ = {item.name: item.annotation for item in parameters}
         return called
 
     return with_options
+
+
+def _take_from_before(ctx: typer.Context, own: dict[str, Any]) -> None:
+    """Take over the options that stand before the name of the sub-command, where it has none.
+
+    Raises `UsageError` for one that the sub-command does not have.
+    """
+    outer = ctx.parent
+    while outer is not None:
+        for name in _AT_SERVICE:
+            if not _is_given(outer, name):
+                continue
+            if name not in own:
+                option = "--json" if name == "as_json" else f"--{name.replace('_', '-')}"
+                raise UsageError(f"{option}: {ctx.command_path} does not take it")
+            if not _is_given(ctx, name):
+                own[name] = outer.params[name]
+        outer = outer.parent
+
+
+def _is_given(ctx: Any, name: str) -> bool:
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _option(name: str, default: Any, annotation: Any) -> Parameter:

@@ -13,7 +13,10 @@ from raytasks.client.control_documents import PauseDocument
 from raytasks.client.requests import checked_namespace
 
 Type = Annotated[str | None, typer.Option("--type", help="Only tasks of this type.")]
-Namespace = Annotated[str | None, typer.Option(help="Only tasks of this namespace.")]
+Namespace = Annotated[
+    str | None,
+    typer.Option(envvar="RAYTASKS_NAMESPACE", help="Only tasks of this namespace."),
+]
 Url = Annotated[
     str | None,
     typer.Option(envvar="RAYTASKS_URL", help="Ask the API there, not the Ray cluster."),
@@ -24,7 +27,7 @@ ApiKey = Annotated[
 ]
 Address = Annotated[
     str | None,
-    typer.Option(help="The Ray cluster (HOST:PORT). Default: RAY_ADDRESS, or the one here."),
+    typer.Option(help="The Ray cluster (HOST:PORT). By default RAYTASKS_RAY_ADDRESS, or this one."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the API's JSON.")]
 

@@ -53,7 +53,10 @@ def up(
     host: Annotated[str, typer.Option(help="Where the API listens.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The API's port.", min=1, max=65535)] = 8000,
     address: Annotated[
-        str | None, typer.Option(help="Join this Ray cluster (HOST:PORT); default: start one.")
+        str | None,
+        typer.Option(
+            help="Join this Ray cluster. By default RAYTASKS_RAY_ADDRESS, else a new one."
+        ),
     ] = None,
     database_url: Annotated[
         str | None, typer.Option(help="Default: RAYTASKS_DATABASE_URL.")
@@ -293,9 +296,18 @@ def _take_ports(endpoint: "Endpoint", settings: "Settings") -> None:
         console.print(f"ended {left} processes that an earlier run had left when it was killed")
     wanted = [("--host", endpoint.host, "--port", endpoint.port)]
     if settings.listen_port == endpoint.port:
-        raise SettingsError(f"LISTEN_PORT: {endpoint.port} is the --port of Serve; choose another")
+        raise SettingsError(
+            f"RAYTASKS_LISTEN_PORT: {endpoint.port} is the --port of Serve; choose another"
+        )
     if settings.listen_port is not None and settings.ray_address is None:
-        wanted.append(("LISTEN_HOST", settings.listen_host, "LISTEN_PORT", settings.listen_port))
+        wanted.append(
+            (
+                "RAYTASKS_LISTEN_HOST",
+                settings.listen_host,
+                "RAYTASKS_LISTEN_PORT",
+                settings.listen_port,
+            )
+        )
     for host_name, host, port_name, port in wanted:
         other = cluster.listener_on(host, port, host_name)
         if other is not None:

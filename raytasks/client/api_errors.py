@@ -71,7 +71,7 @@ class Invalid(ApiError):
 
 
 class TooManyRequests(ApiError):
-    """429: too many tasks or clients wait; try again after `retry_after` seconds."""
+    """429: too many tasks wait; try again after `retry_after` seconds."""
 
 
 _KINDS: Mapping[int, type[ApiError]] = {

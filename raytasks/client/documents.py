@@ -46,7 +46,7 @@ class Waiting(TypedDict):
 
 
 class ActDocument(TypedDict):
-    """An act of a person on a task: a retry or a cancel."""
+    """An act of a person on a task: `retry`, `cancel`, `change` or `replace`."""
 
     at: str
     by: str

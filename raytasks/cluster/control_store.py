@@ -48,7 +48,7 @@ def open_control_store(redis_url: str | None) -> ControlStore:
         try:
             return InRedis.open(redis_url)
         except RedisError as error:
-            raise SettingsError(f"REDIS_URL: {error}") from None
+            raise SettingsError(f"RAYTASKS_REDIS_URL: {error}") from None
     if os.environ.get(_STORAGE, "rocksdb") == "memory":
         return ControlStore()
     return InFolder.make(os.environ.get(_PATH) or tempfile.gettempdir())

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from raytasks.model.errors import FieldError, InvalidSubmission
 from raytasks.model.retry import PermanentError
 
-ALLOWED_HOSTS = "CALLBACK_ALLOWED_HOSTS"
+ALLOWED_HOSTS = "RAYTASKS_CALLBACK_ALLOWED_HOSTS"
 """The setting that lists private receivers."""
 
 

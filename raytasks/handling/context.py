@@ -164,8 +164,9 @@ class Context:
         written = handler_json(data)
         if self.max_checkpoint_bytes is not None and len(written) > self.max_checkpoint_bytes:
             raise ValueError(
-                f"the checkpoint has {len(written)} bytes of JSON; MAX_RESULT_BYTES allows "
-                f"{self.max_checkpoint_bytes}: keep it with save_artifact, and its name here"
+                f"the checkpoint has {len(written)} bytes of JSON; "
+                f"RAYTASKS_MAX_RESULT_BYTES allows {self.max_checkpoint_bytes}: keep it with "
+                "save_artifact, and its name here"
             )
         text = written.decode()
         self.channel.checkpoint(text)

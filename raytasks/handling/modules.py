@@ -20,7 +20,7 @@ from raytasks.model.errors import HandlerError
 from raytasks.model.lines import named_line
 
 FOLDER = "handlers"
-_SET = f"set TASK_MODULES ({BUILTIN} are the built-in handlers)"
+_SET = f"set RAYTASKS_TASK_MODULES ({BUILTIN} are the built-in handlers)"
 
 
 def default_modules() -> tuple[str, ...]:

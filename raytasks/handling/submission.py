@@ -315,12 +315,12 @@ def payload_text(payload: Any, bounds: PayloadBounds, *, parsed: bool) -> bytes:
         text = to_json(payload) if parsed else encode_json(payload, max_depth=bounds.max_depth - 1)
     except NestedTooDeeply:
         most = bounds.max_depth
-        message = f"with its request it is nested deeper than {most} levels (MAX_DEPTH)"
+        message = f"with its request it is nested deeper than {most} levels (RAYTASKS_MAX_DEPTH)"
         raise _bad_payload(message) from None
     except NotJson as error:
         raise _bad_payload(f"cannot be JSON: {error.reason}", error.pointer) from None
     if len(text) > bounds.max_bytes:
-        raise _bad_payload(f"must be at most {bounds.max_bytes} bytes (MAX_PAYLOAD_BYTES)")
+        raise _bad_payload(f"must be at most {bounds.max_bytes} bytes (RAYTASKS_MAX_PAYLOAD_BYTES)")
     return text
 
 

@@ -27,7 +27,8 @@ def with_schema(url: str, schema: str) -> str:
     """
     if url.startswith("sqlite"):
         raise ValueError(
-            "SQLite has no schemas; leave DATABASE_SCHEMA empty, or set DATABASE_URL to PostgreSQL"
+            "SQLite has no schemas; leave RAYTASKS_DATABASE_SCHEMA empty, or set "
+            "RAYTASKS_DATABASE_URL to PostgreSQL"
         )
     query = url.partition("?")[2]
     match parse_qs(query).get(PARAMETER, []):
@@ -37,6 +38,7 @@ def with_schema(url: str, schema: str) -> str:
             return url
         case [named, *_]:
             raise ValueError(
-                f"it names the schema {named!r}, and DATABASE_SCHEMA {schema!r}; leave out one"
+                f"it names the schema {named!r}, and RAYTASKS_DATABASE_SCHEMA {schema!r}; leave "
+                "out one"
             )
     raise AssertionError

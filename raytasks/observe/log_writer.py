@@ -101,5 +101,5 @@ class LogWriter:
         told, self._told = self._told, trouble
         if trouble is None or trouble == told:
             return ""
-        line = ServiceLine(0, time.time(), "ERROR", f"LOG_FILE: {trouble}")
+        line = ServiceLine(0, time.time(), "ERROR", f"RAYTASKS_LOG_FILE: {trouble}")
         return self._render(line) + "\n"

@@ -346,7 +346,7 @@ class Attempt:
     def _too_many(self) -> PermanentError:
         return PermanentError(
             f"the handler has yielded more than {self._most_items} items, which are more than "
-            "MAX_RESULT_BYTES allows"
+            "RAYTASKS_MAX_RESULT_BYTES allows"
         )
 
     def _tell(self, text: str) -> None:

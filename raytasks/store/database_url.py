@@ -31,11 +31,11 @@ def schema_of(url: str) -> str | None:
     if name is None:
         return None
     if parsed.get_backend_name() == "sqlite":
-        raise DatabaseUrlError("DATABASE_URL: SQLite has no schemas; leave out `schema`")
+        raise DatabaseUrlError("RAYTASKS_DATABASE_URL: SQLite has no schemas; leave out `schema`")
     try:
         return check_schema(name if isinstance(name, str) else name[-1])
     except ValueError as error:
-        raise DatabaseUrlError(f"DATABASE_URL: {error}") from None
+        raise DatabaseUrlError(f"RAYTASKS_DATABASE_URL: {error}") from None
 
 
 def without_password(url: str) -> str:
@@ -48,14 +48,14 @@ def _parsed(url: str) -> URL:
         parsed = make_url(_with_hosts_apart(url))
     except (ArgumentError, ValueError):
         raise DatabaseUrlError(
-            "DATABASE_URL: not a database URL; use sqlite:///./tasks.db or "
+            "RAYTASKS_DATABASE_URL: not a database URL; use sqlite:///./tasks.db or "
             "postgresql://user:password@host/name"
         ) from None
     match parsed.drivername:
         case "sqlite" | "sqlite+pysqlite":
             if not parsed.database or parsed.database.startswith((":memory:", "file::memory:")):
                 raise DatabaseUrlError(
-                    "DATABASE_URL: a database in memory keeps nothing; name a file, "
+                    "RAYTASKS_DATABASE_URL: a database in memory keeps nothing; name a file, "
                     "as in sqlite:///./tasks.db"
                 )
             return parsed.set(drivername="sqlite+pysqlite")
@@ -63,7 +63,7 @@ def _parsed(url: str) -> URL:
             return parsed.set(drivername="postgresql+psycopg")
         case other:
             raise DatabaseUrlError(
-                f"DATABASE_URL: {other!r} is not supported; use sqlite or postgresql"
+                f"RAYTASKS_DATABASE_URL: {other!r} is not supported; use sqlite or postgresql"
             )
 
 

@@ -21,7 +21,7 @@ _READ_ONLY_STATE = "25006"
 
 NO_WRITES = (
     "the server takes no writes: it is a standby, or default_transaction_read_only is on; name the "
-    "server that does in DATABASE_URL, or all of them with target_session_attrs=read-write"
+    "server that does in RAYTASKS_DATABASE_URL, or all of them with target_session_attrs=read-write"
 )
 
 

@@ -161,8 +161,8 @@ class TablesUpgrade:
 
 
 _ELSEWHERE = {
-    True: "set DATABASE_SCHEMA to give raytasks a schema of its own",
-    False: "set DATABASE_URL to a file of its own",
+    True: "set RAYTASKS_DATABASE_SCHEMA to give raytasks a schema of its own",
+    False: "set RAYTASKS_DATABASE_URL to a file of its own",
 }
 
 

@@ -55,7 +55,7 @@ class Backlog:
         """Return why so many new tasks may not wait; None if they may."""
         room = max(0, self.room)
         if len(tasks) > room:
-            return _full("the backlog", "MAX_BACKLOG", room, len(tasks))
+            return _full("the backlog", "RAYTASKS_MAX_BACKLOG", room, len(tasks))
         if not self._ticker.steering.namespaces:
             return None
         for namespace, count in Counter(task.namespace for task in tasks).items():

@@ -82,8 +82,8 @@ class Orphans:
         if databases - {mine}:
             if not self._warned:
                 log.warning(
-                    "other databases keep files in ARTIFACTS_URL too (%s), so files that belong to "
-                    "no task stay; remove the mark of a database that is gone",
+                    "other databases keep files in RAYTASKS_ARTIFACTS_URL too (%s), so files "
+                    "that belong to no task stay; remove the mark of a database that is gone",
                     ", ".join(sorted(databases - {mine})),
                 )
             self._warned = True

@@ -112,7 +112,7 @@ def _read(row: OutboxRow, terms: OutboxTerms) -> Any:
         )
     if row.document is None:
         most = terms.max_document_bytes
-        raise _wrong(f"the document has more than {most} bytes; see MAX_PAYLOAD_BYTES", "")
+        raise _wrong(f"the document has more than {most} bytes; see RAYTASKS_MAX_PAYLOAD_BYTES", "")
     try:
         value = parse_json(row.document.encode())
     except ValueError as error:
@@ -120,7 +120,9 @@ def _read(row: OutboxRow, terms: OutboxTerms) -> Any:
     if not isinstance(value, dict):
         raise _wrong("the document must be a JSON object, as in POST /tasks/", "")
     if is_deeper(value, terms.bounds.max_depth):
-        raise _wrong(f"it is nested deeper than {terms.bounds.max_depth} levels (MAX_DEPTH)", "")
+        raise _wrong(
+            f"it is nested deeper than {terms.bounds.max_depth} levels (RAYTASKS_MAX_DEPTH)", ""
+        )
     return value
 
 

@@ -184,6 +184,12 @@ class TestSize:
         problem = check_problem(response, 413)
         assert "MAX_PAYLOAD_BYTES" in problem["detail"]
 
+    async def test_a_batch_has_a_bound_of_its_own(self, idle_api: Api) -> None:
+        most = idle_api.service.settings.max_batch_bytes
+        headers = {"Content-Type": "application/json", "Content-Length": str(most + 1)}
+        response = await idle_api.client.post("/tasks/batch", content=b"{}", headers=headers)
+        assert "(RAYTASKS_MAX_BATCH_BYTES)" in check_problem(response, 413)["detail"]
+
     async def test_a_chunked_body_is_not_read_to_its_end(self, idle_api: Api) -> None:
         sent = 0
 

@@ -183,7 +183,9 @@ class TestResults:
         assert _read(values, stored, ref) == result
 
     def test_one_over_the_most_is_refused(self, values: LargeValues) -> None:
-        with pytest.raises(PermanentError, match=r"has 1001 bytes.* MAX_RESULT_BYTES allows 1000"):
+        with pytest.raises(
+            PermanentError, match=r"1001 bytes.* RAYTASKS_MAX_RESULT_BYTES allows 1000"
+        ):
             values.externalize_result(claim(), text(MOST + 1).encode())
 
     def test_no_run_of_an_attempt_overwrites_that_of_another(self, values: LargeValues) -> None:

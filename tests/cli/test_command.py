@@ -89,7 +89,7 @@ class TestUpgrade:
     def test_a_database_that_cannot_be_used_is_one_line(self, run: Run, url: str) -> None:
         done = run("db", "upgrade", "--database-url", url)
         assert done.code not in (0, 1)
-        assert done.err.startswith("error: DATABASE_URL: ")
+        assert done.err.startswith("error: RAYTASKS_DATABASE_URL: ")
         assert len(done.err.splitlines()) == 1
         assert "hunter2" not in done.err
 
@@ -97,7 +97,7 @@ class TestUpgrade:
         monkeypatch.setenv("MAX_BACKLOG", "many")
         done = run("db", "upgrade")
         assert done.code == 2
-        assert done.err.startswith("error: MAX_BACKLOG: ")
+        assert done.err.startswith("error: RAYTASKS_MAX_BACKLOG: ")
 
 
 class TestDemo:

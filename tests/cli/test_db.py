@@ -37,8 +37,8 @@ def test_tables_of_others_are_a_2_in_one_line(run: Run, tmp_path: Path) -> None:
     done = run("db", "upgrade", "--database-url", f"sqlite:///{tmp_path}/tasks.db")
     assert done.code == 2
     assert done.err == (
-        "error: DATABASE_URL: the database has something named 'tasks' that raytasks has not "
-        "made; set DATABASE_URL to a file of its own; nothing was changed\n"
+        "error: RAYTASKS_DATABASE_URL: the database has something named 'tasks' that raytasks has "
+        "not made; set RAYTASKS_DATABASE_URL to a file of its own; nothing was changed\n"
     )
 
 

@@ -180,6 +180,14 @@ class TestPauses:
         assert (pause["task_type"], pause["namespace"]) == (None, None)
         assert document(at, "resume") == {"ended": True, "pauses": []}
 
+    def test_the_namespace_of_the_environment_counts(
+        self, at: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("RAYTASKS_NAMESPACE", "shop")
+        assert lines(at, "pause")[0].startswith("the namespace shop is paused")
+        assert lines(at, "resume", "--namespace", "other")[0] == "there was no such pause"
+        assert lines(at, "resume") == ["tasks are handed out again"]
+
     @pytest.mark.parametrize(
         ("arguments", "code", "words"),
         [
@@ -209,6 +217,8 @@ class TestLimitValues:
             ("true", True),
             ("null", None),
             ("", ""),
+            ('"17"', "17"),
+            ('"null"', "null"),
         ):
             given = f"customer={text}"
             task_id = at("submit", "mail", payload, "--limit-value", given).out.strip()
@@ -221,3 +231,31 @@ class TestLimitValues:
         assert (done.code, "'customer' is not NAME=VALUE" in done.err) == (2, True)
         done = at("submit", "mail", "{}", "--limit-value", "smtp=5")
         assert (done.code, "it has: customer" in done.err) == (3, True)
+
+
+class TestOptionsBeforeASubCommand:
+    @pytest.fixture(autouse=True)
+    def _elsewhere(self, at: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("RAYTASKS_URL", "http://127.0.0.1:1")
+
+    def test_they_count_for_it(self, run: Run, steered_url: str) -> None:
+        at_url = ("--url", steered_url)
+        for words in (
+            ("limits", *at_url, "set", "smtp", "--running", "5"),
+            ("pools", *at_url, "clear", "burst"),
+            ("namespaces", *at_url, "set", "shop", "--weight", "2"),
+            ("schedules", *at_url, "list"),
+            ("limits", "--url", "http://127.0.0.1:2", "clear", "smtp", *at_url),
+        ):
+            done = run(*words)
+            assert done.code == 0, (words, done.err)
+        done = run("limits", *at_url, "--json", "set", "smtp", "--running", "5")
+        assert json.loads(done.out)["in_force"]["running"] == 5
+        assert run("limits", *at_url, "clear", "smtp").code == 0
+        assert run("namespaces", *at_url, "clear", "shop").code == 0
+
+    def test_one_that_it_does_not_have_is_refused(self, run: Run, steered_url: str) -> None:
+        done = run("pools", "--url", steered_url, "--namespace", "shop", "set", "burst", "1", "2")
+        assert done.code == 2
+        assert "--namespace: " in done.err
+        assert "pools set does not take it" in done.err

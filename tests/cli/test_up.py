@@ -30,7 +30,7 @@ def test_a_second_service_on_a_live_file_is_refused(
             former_cluster.refuse_second(settings)
         former_cluster.refuse_second(Settings(database_url="postgresql://u@h/d"))
     assert str(refused.value) == (
-        "DATABASE_URL: another raytasks service (process 7 on here) uses the file "
+        "RAYTASKS_DATABASE_URL: another raytasks service (process 7 on here) uses the file "
         f"{tmp_path}/tasks.db: stop it first ('raytasks down'), or name another file; several "
         "services can share a PostgreSQL database only"
     )
@@ -57,15 +57,15 @@ class TestPorts:
     def test_who_has_one_is_named_with_the_setting(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as other:
             taken = other.getsockname()[1]
-            assert f"LISTEN_PORT: {taken} is in use by " in self.refusal(
+            assert f"RAYTASKS_LISTEN_PORT: {taken} is in use by " in self.refusal(
                 quiet_port(), listen_port=taken
             )
             assert f"--port: {taken} is in use by " in self.refusal(taken)
 
     def test_both_cannot_be_the_same(self) -> None:
         port = quiet_port()
-        assert self.refusal(port, listen_port=port).startswith(f"LISTEN_PORT: {port} is the --port")
+        assert self.refusal(port, listen_port=port).startswith(f"RAYTASKS_LISTEN_PORT: {port} is")
 
     def test_a_host_of_another_machine_is_refused(self) -> None:
         text = self.refusal(quiet_port(), listen_port=quiet_port(), listen_host="192.0.2.1")
-        assert text.startswith("LISTEN_HOST: cannot listen on 192.0.2.1:")
+        assert text.startswith("RAYTASKS_LISTEN_HOST: cannot listen on 192.0.2.1:")

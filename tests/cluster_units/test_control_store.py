@@ -84,6 +84,6 @@ def test_ray_is_told_who_we_are_there() -> None:
 
 @pytest.mark.parametrize("url", ["http://h:1", "redis://127.0.0.1:1"])
 def test_a_redis_that_cannot_be_used_is_refused_in_a_line(url: str) -> None:
-    with pytest.raises(SettingsError, match=r"^REDIS_URL: .") as caught:
+    with pytest.raises(SettingsError, match=r"^RAYTASKS_REDIS_URL: .") as caught:
         open_control_store(url)
     assert "\n" not in str(caught.value)

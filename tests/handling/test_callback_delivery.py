@@ -117,12 +117,12 @@ def test_private_addresses_are_refused_at_submission(url: str) -> None:
         terms.check(url, "default")
     [error] = caught.value.errors
     assert error.pointer == "/callback_url"
-    assert "add the host to CALLBACK_ALLOWED_HOSTS" in error.message
+    assert "add the host to RAYTASKS_CALLBACK_ALLOWED_HOSTS" in error.message
 
 
 @pytest.mark.parametrize("url", REFUSED[:-2])
 def test_private_addresses_are_refused_at_delivery(url: str) -> None:
-    with pytest.raises(PermanentError, match="CALLBACK_ALLOWED_HOSTS"):
+    with pytest.raises(PermanentError, match="RAYTASKS_CALLBACK_ALLOWED_HOSTS"):
         deliver(url, [])
 
 

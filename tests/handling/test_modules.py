@@ -91,8 +91,8 @@ def test_the_handlers_of_a_folder_use_what_is_beside_them(load: Load) -> None:
 def test_a_module_that_is_nowhere(load: Load, name: str) -> None:
     assert load({}, TASK_MODULES=name) == (
         f"error: handler module '{name}' not found: looked in HERE and on Python's path; run "
-        "raytasks in the folder that has it, or set TASK_MODULES (raytasks.builtin are the "
-        "built-in handlers)"
+        "raytasks in the folder that has it, or set RAYTASKS_TASK_MODULES (raytasks.builtin are "
+        "the built-in handlers)"
     )
 
 

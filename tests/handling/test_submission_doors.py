@@ -47,9 +47,15 @@ BAD = {
     "surrogate": ("\ud83d", "/payload: cannot be JSON: a text has a lone surrogate"),
     "twice": ({1: 1, "1": 2}, "/payload: cannot be JSON: an object with the name '1' twice"),
     "object": (object(), "/payload: cannot be JSON: Unable to serialize unknown type"),
-    "depth": (nested(99), r"/payload: .*nested deeper than 100 levels \(MAX_DEPTH\)"),
-    "very deep": (nested(5000), r"/payload: .*nested deeper than 100 levels \(MAX_DEPTH\)"),
-    "bytes": ("x" * 1024 * 1024, r"/payload: must be at most 1048576 bytes \(MAX_PAYLOAD_BYTES\)"),
+    "depth": (nested(99), r"/payload: .*deeper than 100 levels \(RAYTASKS_MAX_DEPTH\)"),
+    "very deep": (
+        nested(5000),
+        r"/payload: .*deeper than 100 levels \(RAYTASKS_MAX_DEPTH\)",
+    ),
+    "bytes": (
+        "x" * 1024 * 1024,
+        r"/payload: must be at most 1048576 bytes \(RAYTASKS_MAX_PAYLOAD",
+    ),
 }
 
 GOOD = [nested(98), 10**4299, "NaN", "x" * (1024 * 1024 - 12), None]

@@ -19,7 +19,7 @@ MAX_HEAD_BYTES = 16 * 1024
 """Maximum size of a request's line and headers, in bytes; HAProxy has the same."""
 
 _PHRASES = {
-    408: ("Request Timeout", "the headers have not come in time (BODY_SECONDS)"),
+    408: ("Request Timeout", "the headers have not come in time (RAYTASKS_BODY_SECONDS)"),
     431: ("Request Header Fields Too Large", f"the maximum is {MAX_HEAD_BYTES} bytes"),
     503: ("Service Unavailable", "too many connections are open; try again soon"),
 }

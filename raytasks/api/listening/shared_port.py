@@ -89,8 +89,11 @@ def _check_free(host: str, port: int) -> None:
 
 def _why(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"port {port} is in use by another program; choose another LISTEN_PORT"
-    return f"cannot listen on {host}:{port}: {error.strerror}; see LISTEN_HOST and LISTEN_PORT"
+        return f"port {port} is in use by another program; choose another RAYTASKS_LISTEN_PORT"
+    return (
+        f"cannot listen on {host}:{port}: {error.strerror}; see RAYTASKS_LISTEN_HOST and "
+        "RAYTASKS_LISTEN_PORT"
+    )
 
 
 def _lock(port: int) -> int:
@@ -132,5 +135,5 @@ def _compare(lock: int, mark: bytes, port: int) -> None:
     if holder != mark:
         raise PortTaken(
             f"port {port} is used by another raytasks service ({holder.decode(errors='replace')}); "
-            "choose another LISTEN_PORT"
+            "choose another RAYTASKS_LISTEN_PORT"
         )
