@@ -19,8 +19,8 @@ INTRODUCTION = """\
 
 Settings are read from the environment and from the file `.env` in the working directory. The
 environment wins. An unknown name that begins with `RAYTASKS_` is an error that names the nearest.
-The names without `RAYTASKS_` count too, such as `DATABASE_URL`, `DEBUG` or `LOG_LEVEL`. So set ours
-where another program in the same environment uses such a name: ours win.
+The names without `RAYTASKS_` count too. So set ours where another program in the same environment
+uses such a name: ours win.
 
 This page is made from the model of the settings and from `.env.example`.
 """

@@ -164,9 +164,13 @@ def all_events_call(task_type: str | Sequence[str] | None, tag: str | None) -> C
 
 
 def bulk_call(action: str, filters: BulkFilters, *, dry_run: bool) -> Call:
-    """Return the request for an operation on many tasks. With `dry_run` it only counts them."""
+    """Return the request for an operation on many tasks. With `dry_run` it only counts them.
+
+    It has a key of its own, so that it can be sent again.
+    """
     body = {"action": action, **given(filters), "dry_run": dry_run}
-    return Call("POST", "/bulk", body=body, harmless=dry_run)
+    headers = {} if dry_run else {_KEY_HEADER: _key(None)}
+    return Call("POST", "/bulk", body=body, headers=headers, harmless=dry_run)
 
 
 def bulk_state_call(bulk_id: str) -> Call:

@@ -7,7 +7,6 @@ also for a call whose caller no longer waits: its thread would be lost otherwise
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -66,7 +65,7 @@ class StoreCalls:
         self._on_stuck = on_stuck
         self._executor = self._executors(self._number, self._name)
         self._open: dict[Future[Any], Cuttable] = {}
-        self._abandoned: set[asyncio.Task[None]] = set()
+        self._cutting: set[asyncio.Task[Any]] = set()
         self._stuck = 0
 
     async def make(self, call: Callable[[], Result], seconds: float | None) -> Result:
@@ -90,32 +89,28 @@ class StoreCalls:
                 raise _hangs(in_doubt=False) from None
         except asyncio.CancelledError:
             if not future.done() and (at := deadline.when()) is not None:
-                abandoned = asyncio.ensure_future(self._cut_at(at, executor, future, cuttable))
-                self._abandoned.add(abandoned)
-                abandoned.add_done_callback(self._abandoned.discard)
+                # No task: the loop itself may be ending just now.
+                loop = asyncio.get_running_loop()
+                loop.call_at(at, self._cut_abandoned, executor, future, cuttable)
             raise
         return await self._cut(executor, future, cuttable)
 
     async def close(self) -> None:
         """Wait for running calls, cut what does not end, and end the threads."""
-        for abandoned in self._abandoned:
-            abandoned.cancel()
         await self._drained(_CLOSE_SECONDS)
         for cuttable in list(self._open.values()):
             cuttable.cut()
         await self._drained(_LAST_SECONDS)
         self._executor.shutdown(wait=not self._open, cancel_futures=True)
 
-    async def _cut_at(
-        self, at: float, executor: Executor, future: "Future[Any]", cuttable: Cuttable
-    ) -> None:
-        """Cut a call that nobody waits for, if it has not ended at this time of the loop."""
-        ending = asyncio.wrap_future(future)
-        ending.add_done_callback(_forget)
-        await asyncio.wait([ending], timeout=at - asyncio.get_running_loop().time())
-        if not ending.done():
-            with contextlib.suppress(Exception):
-                await self._cut(executor, future, cuttable)
+    def _cut_abandoned(self, executor: Executor, future: "Future[Any]", cuttable: Cuttable) -> None:
+        """Cut a call that nobody waits for, if it has not ended by its deadline."""
+        if future.done():
+            return
+        cutting = asyncio.ensure_future(self._cut(executor, future, cuttable))
+        self._cutting.add(cutting)
+        cutting.add_done_callback(self._cutting.discard)
+        cutting.add_done_callback(_forget)
 
     async def _cut(
         self, executor: Executor, future: "Future[Result]", cuttable: Cuttable

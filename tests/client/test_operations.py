@@ -267,7 +267,7 @@ class TestTryingAgain:
         assert wire.do(lambda c: c.cancel(ID)) == {"task_id": ID}
 
     @pytest.mark.parametrize(
-        "call", [lambda c: c.cancel(ID), lambda c: c.bulk_retry(), lambda c: c.retry(ID)]
+        "call", [lambda c: c.cancel(ID), lambda c: c.pause(), lambda c: c.retry(ID)]
     )
     def test_what_may_have_been_done_is_not_sent_again(
         self, wired: type[Wire], call: Callable[[Any], Any]
@@ -307,6 +307,12 @@ class TestTryingAgain:
     def test_a_batch_is_sent_again_with_its_key(self, wired: type[Wire]) -> None:
         wire = wired(REFUSED, problem(503), ok(tasks=[]))
         wire.do(lambda c: c.submit_many([{"task_type": "noop", "payload": 1}]))
+        assert len({request.headers["idempotency-key"] for request in wire.requests}) == 1
+        assert len(wire.requests) == 3
+
+    def test_a_bulk_operation_is_sent_again_with_its_key(self, wired: type[Wire]) -> None:
+        wire = wired(REFUSED, problem(503), ok(bulk_id="b"))
+        assert wire.do(lambda c: c.bulk_retry()) == {"bulk_id": "b"}
         assert len({request.headers["idempotency-key"] for request in wire.requests}) == 1
         assert len(wire.requests) == 3
 

@@ -91,7 +91,7 @@ def test_a_url_that_cannot_be_used_is_refused_in_one_line(url: str, message: str
     with pytest.raises(DatabaseUrlError) as caught:
         Database(url)
     assert message in str(caught.value)
-    assert str(caught.value).startswith("DATABASE_URL: ")
+    assert str(caught.value).startswith("RAYTASKS_DATABASE_URL: ")
     assert "\n" not in str(caught.value)
 
 

@@ -172,7 +172,7 @@ class TestSchemaOfItsOwn:
         self, shared_url: str, open_store: OpenStore
     ) -> None:
         before = tables_of(shared_url)
-        with pytest.raises(StoreUnavailable, match="set DATABASE_SCHEMA to give raytasks"):
+        with pytest.raises(StoreUnavailable, match="set RAYTASKS_DATABASE_SCHEMA to give raytasks"):
             open_store(shared_url).upgrade()
         assert tables_of(shared_url) == before
 
