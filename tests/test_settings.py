@@ -142,7 +142,8 @@ class TestSchemaOfTheDatabase:
             (
                 "own",
                 None,
-                "RAYTASKS_DATABASE_URL: SQLite has no schemas; leave RAYTASKS_DATABASE_SCHEMA",
+                "RAYTASKS_DATABASE_URL: SQLite has no schemas; leave RAYTASKS_DATABASE_SCHEMA "
+                "empty",
             ),
             (
                 "own",

@@ -184,7 +184,7 @@ class TestResults:
 
     def test_one_over_the_most_is_refused(self, values: LargeValues) -> None:
         with pytest.raises(
-            PermanentError, match=r"1001 bytes.* RAYTASKS_MAX_RESULT_BYTES allows 1000"
+            PermanentError, match=r"has 1001 bytes.* RAYTASKS_MAX_RESULT_BYTES allows 1000"
         ):
             values.externalize_result(claim(), text(MOST + 1).encode())
 

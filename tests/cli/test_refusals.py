@@ -26,7 +26,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:Using extra keyword arguments on
         ([], {"TASK_MODULES": "no_such_module"}, "handler module 'no_such_module' not found"),
         ([], {"TASK_MODULES": "json"}, "no handler found in json"),
         ([], {"DEBUG": "false"}, "SECRET_KEY must be set"),
-        ([], {"DEBUG": "false", "SECRET_KEY": "own"}, "RAYTASKS_API_KEYS must be set when"),
+        (
+            [],
+            {"DEBUG": "false", "SECRET_KEY": "own"},
+            "RAYTASKS_API_KEYS must be set when RAYTASKS_DEBUG is off",
+        ),
         (["--host=0.0.0.0"], {}, "API_KEYS must be set to listen on 0.0.0.0; make one with"),
         (["--host=0.0.0.0"], {"API_KEYS": f"a:read::{'0' * 64}"}, "SECRET_KEY must be set"),
         ([], {"API_KEYS": "a:read::hunter2"}, "API_KEYS: entry 1: (a) the hash is not a hex"),

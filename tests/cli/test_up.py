@@ -64,7 +64,8 @@ class TestPorts:
 
     def test_both_cannot_be_the_same(self) -> None:
         port = quiet_port()
-        assert self.refusal(port, listen_port=port).startswith(f"RAYTASKS_LISTEN_PORT: {port} is")
+        said = f"RAYTASKS_LISTEN_PORT: {port} is the --port"
+        assert self.refusal(port, listen_port=port).startswith(said)
 
     def test_a_host_of_another_machine_is_refused(self) -> None:
         text = self.refusal(quiet_port(), listen_port=quiet_port(), listen_host="192.0.2.1")

@@ -75,7 +75,8 @@ class TestCheckpoint:
         channel = LocalChannel()
         the_context = context(channel=channel, max_checkpoint_bytes=10)
         the_context.checkpoint("ä" * 4)  # 10 bytes with its quotes
-        with pytest.raises(ValueError, match=r"11 bytes of JSON; RAYTASKS_MAX_RESULT_BYTES allows"):
+        refused = r"has 11 bytes of JSON; RAYTASKS_MAX_RESULT_BYTES allows 10"
+        with pytest.raises(ValueError, match=refused):
             the_context.checkpoint("ä" * 4 + "b")
         assert the_context.last_checkpoint == "ä" * 4
         assert channel.saved == '"ääää"'

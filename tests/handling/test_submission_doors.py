@@ -47,14 +47,14 @@ BAD = {
     "surrogate": ("\ud83d", "/payload: cannot be JSON: a text has a lone surrogate"),
     "twice": ({1: 1, "1": 2}, "/payload: cannot be JSON: an object with the name '1' twice"),
     "object": (object(), "/payload: cannot be JSON: Unable to serialize unknown type"),
-    "depth": (nested(99), r"/payload: .*deeper than 100 levels \(RAYTASKS_MAX_DEPTH\)"),
+    "depth": (nested(99), r"/payload: .*nested deeper than 100 levels \(RAYTASKS_MAX_DEPTH\)"),
     "very deep": (
         nested(5000),
-        r"/payload: .*deeper than 100 levels \(RAYTASKS_MAX_DEPTH\)",
+        r"/payload: .*nested deeper than 100 levels \(RAYTASKS_MAX_DEPTH\)",
     ),
     "bytes": (
         "x" * 1024 * 1024,
-        r"/payload: must be at most 1048576 bytes \(RAYTASKS_MAX_PAYLOAD",
+        r"/payload: must be at most 1048576 bytes \(RAYTASKS_MAX_PAYLOAD_BYTES\)",
     ),
 }
 

@@ -60,7 +60,8 @@ def test_another_program_is_not_joined_even_if_it_would_share(shares: bool) -> N
 
 
 def test_a_host_of_another_machine_is_refused_with_the_reason() -> None:
-    with pytest.raises(PortTaken, match=r"listen on 192\.0\.2\.1:.* see RAYTASKS_LISTEN_HOST"):
+    refused = r"cannot listen on 192\.0\.2\.1:.* see RAYTASKS_LISTEN_HOST"
+    with pytest.raises(PortTaken, match=refused):
         SharedPort("192.0.2.1", quiet_port(), "one")
 
 
