@@ -129,6 +129,12 @@ class _Begun:
                 self.waits = self._go_on(partial(next, self._steps))
 
 
+async def client_left(receive: Receive) -> None:
+    """Return when the client has left. What comes from it until then is dropped."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 def check_depth(value: Any, most: int) -> None:
     """Refuse a JSON value whose lists and objects are nested too deeply.
 

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from raytasks.api.problems import problem_of, problem_response
+from raytasks.api.request_bounds import client_left
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class EventStream(Response):
                 await problem_response(problem_of(error))(scope, receive, send)
                 return
             sending = asyncio.ensure_future(self._send(first, chunks, send))
-            leaving = asyncio.ensure_future(_left(receive))
+            leaving = asyncio.ensure_future(client_left(receive))
             try:
                 await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -83,9 +84,3 @@ async def _send_in_time(send: Send, chunk: bytes) -> None:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
     except TimeoutError:
         raise _TooSlow from None
-
-
-async def _left(receive: Receive) -> None:
-    """Return when the client has left."""
-    while (await receive())["type"] != "http.disconnect":
-        pass

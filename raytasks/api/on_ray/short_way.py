@@ -16,6 +16,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from raytasks.api.plain_requests import plain_wait
+from raytasks.api.request_bounds import client_left
 
 log = logging.getLogger(__name__)
 
@@ -90,8 +91,7 @@ def _cancel_when_left(receive: Receive) -> Coroutine[Any, Any, None]:
     assert answering is not None
 
     async def watch() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
+        await client_left(receive)
         answering.cancel()
 
     return watch()
