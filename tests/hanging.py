@@ -42,6 +42,8 @@ class Guard:
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the guard."""
+    """Register the guard; not in a worker, which has to wait until its controller ends it."""
+    if hasattr(config, "workerinput"):
+        return
     is_controller = config.pluginmanager.hasplugin("dsession")
     config.pluginmanager.register(Guard(is_controller=is_controller), "raytasks-hanging")

@@ -42,6 +42,14 @@ import os, signal
 def test_is_frozen():
     os.kill(os.getpid(), signal.SIGSTOP)
 """
+TAKES_ITS_TIME = """
+import time
+import pytest
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("number", range(5))
+def test_takes_its_time(number):
+    time.sleep(0.9)
+"""
 
 
 def run(folder: Path, code: str, *options: str) -> tuple[int, str]:
@@ -107,3 +115,10 @@ def test_one_of_several_processes_is_frozen(tmp_path: Path) -> None:
     code, printed = run(tmp_path, IS_FROZEN, "-n", "2", "--dist", "loadfile")
     assert code != 0
     assert "Timeout" in printed, printed
+
+
+def test_a_process_that_waits_for_a_slower_one_stays(tmp_path: Path) -> None:
+    (tmp_path / "test_quick.py").write_text("def test_quick(): pass\n")
+    code, printed = run(tmp_path, TAKES_ITS_TIME, "-n", "2", "--dist", "loadfile")
+    assert code == 0, printed
+    assert "Timeout" not in printed
