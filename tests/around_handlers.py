@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import time
 from collections.abc import Iterator
 
 from pydantic import BaseModel
@@ -12,10 +13,11 @@ _seen = contextvars.ContextVar("seen", default="no middleware")
 
 
 class Look(BaseModel):
-    """The script of an attempt: it reads a file of the task `other`, or fails."""
+    """The script of an attempt: it reads a file of the task `other`, fails, or never ends."""
 
     other: str = ""
     fails: bool = False
+    waits: bool = False
 
 
 @middleware
@@ -36,6 +38,8 @@ def look_serial(payload: Look, context: Context) -> list[str]:
     """Return what there is to see; in the shared pool."""
     if payload.fails:
         raise PermanentError("no luck")
+    while payload.waits:
+        time.sleep(0.05)
     context.save_artifact("seen.txt", context.task_type.encode())
     read = context.read_artifact("seen.txt", task_id=payload.other or None).decode()
     return [_seen.get(), *context.tags, context.namespace, str(context.priority), read]

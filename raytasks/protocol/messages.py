@@ -154,7 +154,7 @@ class Exchange(Struct, frozen=True, omit_defaults=True):
     - `demands`: what waits for resources in Ray, the longest wait first.
     - `number`: counts the runner's exchanges from 1, so that one that was overtaken or doubled is
       noticed; 0 if the runner does not number them.
-    - `waits_for`: a task that the attempt of a serial runner waits for, or None.
+    - `waits_for`: a task that the runner waits for, so that it can begin nothing more; or None.
     - `host`, `pid`: the machine's name, and the process's id there.
     - `slots`: the capacity is that of free slots, in which attempts begin at once. Without it, the
       runner queues what it gets.

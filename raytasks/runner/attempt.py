@@ -4,7 +4,6 @@ import inspect
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from enum import StrEnum
 from itertools import islice
 from types import CoroutineType
 from typing import Any, cast
@@ -34,29 +33,10 @@ from raytasks.protocol.messages import Claim, Outcome
 from raytasks.runner.error_report import describe_error, fenced, is_a, judge
 from raytasks.runner.failure_hook import call_on_failure
 from raytasks.runner.home import HomeChannel
+from raytasks.runner.stop import Stop, StopReason
 from raytasks.runner.workplace import Workplace
 
 _READY = frozenset({type(None), bool, int, float, str, dict, list})
-
-
-class StopReason(StrEnum):
-    """The reason why an attempt is to stop."""
-
-    CANCEL = "cancel"
-    TIMEOUT = "timeout"
-
-
-@dataclass
-class Stop:
-    """The order to stop one attempt, shared by the thread that runs it and its watch."""
-
-    reason: StopReason | None = None
-    ordered_at: float | None = None
-
-    def order(self, reason: StopReason, now: float) -> None:
-        """Order the attempt to stop; the first reason stands."""
-        if self.reason is None:
-            self.reason, self.ordered_at = reason, now
 
 
 @dataclass
@@ -75,6 +55,8 @@ class Attempt:
     """Whether only `on_failure` still runs, which has a bound of its own."""
     tries_again: Callable[[BaseException], bool] = lambda _: False
     """Whether Ray runs the handler again within this attempt after an error."""
+    ask_stop: Callable[[], StopReason | None] = lambda: None
+    """Asks whether it was to stop, where only another process knows; called when it fails."""
     lines_before: int = 0
     saving: bool = False
     """Whether it waits until the tracker has its checkpoint."""
@@ -149,6 +131,8 @@ class Attempt:
         """Return the outcome of an attempt that ended with this error of its handler."""
         if is_a(error, Snooze):
             return self._snoozed(cast("Snooze", error))
+        if self.stop.reason is None and (reason := self.ask_stop()) is not None:
+            self.stop.order(reason, self.workplace.now())
         if self.stop.reason is None and not is_a(error, Cancelled):
             return self.failed(error)
         if self.workplace.children is not None:

@@ -13,6 +13,7 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from raytasks.handling.context import Channel
@@ -20,9 +21,15 @@ from raytasks.handling.declaration import HandlerSpec
 from raytasks.protocol.messages import Claim
 from raytasks.runner.attempt import Attempt
 from raytasks.runner.attempt_threads import MakeCall
-from raytasks.runner.handler_call import Answer, HandlerCall, Invoke, Request, done
+from raytasks.runner.handler_call import Answer, HandlerCall, Invoke, done, following
 from raytasks.runner.handler_instances import HandlerInstances
 from raytasks.runner.handler_loop import LEFT_SECONDS, HandlerLoop, told_of
+from raytasks.runner.handler_threads import (
+    THREADS_SECONDS,
+    HandlerThreads,
+    ThreadWork,
+    told_of_threads,
+)
 from raytasks.runner.workplace import Workplace
 
 log = logging.getLogger(__name__)
@@ -34,10 +41,11 @@ _MIN_TIMERS = 64
 
 
 class Belongings:
-    """The asyncio tasks, timers and async generators that one call of a handler has on the loop."""
+    """The asyncio tasks, timers, async generators and threads of one call of a handler."""
 
     def __init__(self) -> None:
         self.main: asyncio.Task[None] | None = None
+        self.threads = ThreadWork()
         self.tasks: set[asyncio.Task[Any]] = set()
         self.generators: weakref.WeakSet[Any] = weakref.WeakSet()
         self._timers: list[asyncio.TimerHandle] = []
@@ -64,7 +72,7 @@ class Belongings:
     async def end(self) -> list[str]:
         """Cancel the tasks, and return their names when all have ended.
 
-        A task that refuses to end holds this up.
+        A task that refuses to end holds this up, and so does a thread.
         """
         left: list[str] = []
         await asyncio.sleep(0)  # let those end that are about to
@@ -82,6 +90,7 @@ class Belongings:
             with contextlib.suppress(BaseException):
                 await generator.aclose()
         self.cancel_timers()
+        await self.threads.end()
         return left
 
 
@@ -149,6 +158,7 @@ class AttemptLoop:
         self._calls: dict[int, tuple[HandlerCall, Belongings]] = {}
         self._asked_at: float | None = None
         self._loop = SharedLoop()
+        self._own_threads = ThreadPoolExecutor(EXECUTOR_THREADS, thread_name_prefix="raytasks")
         self._thread = threading.Thread(target=self._run, name="async attempts", daemon=True)
 
     def start(self) -> None:
@@ -174,9 +184,9 @@ class AttemptLoop:
         self._loop.call_soon_threadsafe(self._begin, call)
         return call
 
-    def interrupt(self, call: HandlerCall) -> None:
-        """Cancel the asyncio task of a call, if it is still in its handler."""
-        self._loop.call_soon_threadsafe(self._cancel, call)
+    def interrupt(self, call: HandlerCall, step: int) -> None:
+        """Cancel the asyncio task of a call, if it is still in its handler, in this step."""
+        self._loop.call_soon_threadsafe(self._cancel, call, step)
 
     def task_of(self, call: HandlerCall) -> "asyncio.Task[None] | None":
         """Return the asyncio task of a call that runs here."""
@@ -207,7 +217,7 @@ class AttemptLoop:
         self._asked_at = None
 
     def _run(self) -> None:
-        self._loop.set_default_executor(ThreadPoolExecutor(EXECUTOR_THREADS))
+        self._loop.set_default_executor(HandlerThreads(_present_threads, EXECUTOR_THREADS))
         self._instances.load()
         self._loop.call_soon(self._ready)
         while not self._loop.is_closed():
@@ -223,30 +233,33 @@ class AttemptLoop:
         context.run(_present.set, belongings)
         belongings.main = asyncio.Task(self._do(call, belongings), loop=self._loop, context=context)
 
-    def _cancel(self, call: HandlerCall) -> None:
+    def _cancel(self, call: HandlerCall, step: int) -> None:
         task = self.task_of(call)
-        if task is not None and call.active:
+        if task is not None and call.active and call.step == step:
             task.cancel()
 
     async def _do(self, call: HandlerCall, belongings: Belongings) -> None:
         try:
             handler = self._instances.of(call.spec)
             steps = call.steps(self._channel)
-            request: Request = next(steps)
-            while True:
+            request = following(steps)
+            while request is not None:
                 if isinstance(request, Invoke):
                     answer = await self._invoke(call, handler, request.arguments)
                     self._workplace.home.leave_if_copy(answer[1])
                 else:
-                    answer = await asyncio.to_thread(done, request, _never)
-                request = steps.send(answer)
-        except StopIteration:
-            pass
+                    answer = await self._in_thread(partial(done, request, _never))
+                request = following(steps, answer)
         except BaseException as error:  # of the class, when it is instantiated
             self._workplace.home.leave_if_copy(error)
             call.fail(error, self._channel)
-            await asyncio.to_thread(call.call_on_failure)
+            await self._in_thread(call.call_on_failure)
         await self._end(call, belongings)
+
+    async def _in_thread(self, call: Callable[[], Any]) -> Any:
+        """Make a call of raytasks' own. Handlers may keep all threads of `asyncio.to_thread`."""
+        run = partial(contextvars.copy_context().run, call)
+        return await self._loop.run_in_executor(self._own_threads, run)
 
     async def _invoke(
         self, call: HandlerCall, handler: Callable[..., Any], arguments: Sequence[Any]
@@ -262,9 +275,13 @@ class AttemptLoop:
 
     async def _end(self, call: HandlerCall, belongings: Belongings) -> None:
         """End what the call has left on the loop, and then the call."""
-        late = self._loop.call_later(LEFT_SECONDS, _mark_stuck, call, context=_OUTSIDE)
+        late = self._loop.call_later(LEFT_SECONDS, _note_tasks, call, belongings, context=_OUTSIDE)
+        later = self._loop.call_later(
+            THREADS_SECONDS, _note_threads, call, belongings, context=_OUTSIDE
+        )
         left = await belongings.end()
         late.cancel()
+        later.cancel()
         call.stuck = False
         if self._loop.get_task_factory() != self._loop.make_task:
             log.warning("a handler of %s has set a task factory: undone", call.spec.task_type)
@@ -278,8 +295,19 @@ class AttemptLoop:
 _OUTSIDE = contextvars.Context()
 
 
-def _mark_stuck(call: HandlerCall) -> None:
+def _note_tasks(call: HandlerCall, belongings: Belongings) -> None:
+    call.stuck = bool(belongings.tasks)
+
+
+def _note_threads(call: HandlerCall, belongings: Belongings) -> None:
     call.stuck = True
+    if count := belongings.threads.count:
+        call.attempts[0].context.log.warning("%s", told_of_threads(count))
+
+
+def _present_threads() -> ThreadWork | None:
+    present = _present.get()
+    return None if present is None else present.threads
 
 
 def _never(_: Sequence[Any]) -> Answer:

@@ -66,10 +66,10 @@ class AttemptThread:
             self._call = call
             self._given.notify()
 
-    def interrupt(self, call: HandlerCall) -> None:
-        """Throw an exception into the handler, if it still runs in this call."""
+    def interrupt(self, call: HandlerCall, step: int) -> None:
+        """Throw an exception into the handler, if it still runs in this step of this call."""
         with self._border:
-            if self._call is not call or not self._interruptible:
+            if self._call is not call or call.step != step or not self._interruptible:
                 return
             if self._children is not None:
                 self._children.cancel()  # the handler may wait for them
@@ -89,6 +89,10 @@ class AttemptThread:
                     self._given.wait()
                 call = self._call
             contextvars.copy_context().run(self._do, call)
+            if self._loop.threads.count:
+                call.stuck = True
+                self._loop.threads.join()
+                call.stuck = False
             self._call = None
             self._ended(self, call)
             del call
@@ -173,11 +177,11 @@ class AttemptThreads:
         thread.begin(call)
         return call
 
-    def interrupt(self, call: HandlerCall) -> None:
-        """Throw an exception into the handler, if it still runs in this call."""
+    def interrupt(self, call: HandlerCall, step: int) -> None:
+        """Throw an exception into the handler, if it still runs in this step of this call."""
         thread = self._busy.get(id(call))
         if thread is not None:
-            thread.interrupt(call)
+            thread.interrupt(call, step)
 
     def thread_id(self, call: HandlerCall) -> int | None:
         """Return Python's id of the thread that runs a call; None if none does."""

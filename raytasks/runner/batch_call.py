@@ -5,9 +5,10 @@ from typing import Any
 
 from raytasks.handling.context import Cancelled
 from raytasks.model.retry import PermanentError, RetryAfter, Snooze
-from raytasks.runner.attempt import Attempt, StopReason
+from raytasks.runner.attempt import Attempt
 from raytasks.runner.error_report import is_a, name_of
 from raytasks.runner.handler_call import HandlerCall, Steps
+from raytasks.runner.stop import StopReason
 
 
 class BatchCall(HandlerCall):

@@ -9,7 +9,7 @@ from raytasks.handling.declaration import HandlerSpec
 from raytasks.handling.registry import Registry
 from raytasks.model.states import OutcomeKind
 from raytasks.protocol.messages import Claim, Outcome
-from raytasks.runner.attempt import Attempt, StopReason
+from raytasks.runner.attempt import Attempt
 from raytasks.runner.attempt_loop import AttemptLoop
 from raytasks.runner.attempt_threads import AttemptThreads
 from raytasks.runner.batch_call import BatchCall
@@ -18,9 +18,10 @@ from raytasks.runner.handler_call import HandlerCall
 from raytasks.runner.handler_instances import HandlerInstances
 from raytasks.runner.host import end_process
 from raytasks.runner.last_outcomes import last_outcomes
-from raytasks.runner.nested import NOTICE_SECONDS
+from raytasks.runner.nested import NOTICE_SECONDS, WaitingCall, stands_still
 from raytasks.runner.slots import Slots
 from raytasks.runner.stacks import loop_stack_text, stack_text
+from raytasks.runner.stop import StopReason
 from raytasks.runner.surroundings import Surroundings
 from raytasks.runner.warm_channel import LogRelay, WarmChannel
 from raytasks.runner.warm_work import (
@@ -101,8 +102,9 @@ class ConcurrentWork:
         """Return how many more attempts of each type fit; empty before the handlers are loaded."""
         if not self.loaded:
             return {}
+        now = self._workplace.now()
         return {
-            name: 0 if slots.spec.is_async and self._is_blocked else slots.free
+            name: 0 if slots.spec.is_async and self._is_blocked else slots.free(now)
             for name, slots in self._slots.items()
         }
 
@@ -123,13 +125,13 @@ class ConcurrentWork:
         """Stop an attempt, whether it runs or waits for its batch."""
         for slots in self._slots.values():
             taken = slots.take_back(task_id)
-            self._loop.finished([self._unbegun(claim, OutcomeKind.CANCELLED) for claim in taken])
+            self._loop.not_begun(taken, OutcomeKind.CANCELLED)
         _, running = self._by_key.get((task_id, attempt), (None, None))
         if running is not None:
             running.stop.order(StopReason.CANCEL, self._workplace.now())
 
     def waits_for(self) -> str | None:
-        """Return a task that the attempts here wait for, if all of them wait; else None."""
+        """Return a task that attempts here wait for; None if they go on. See `stands_still`."""
         return self._waits_told
 
     def stack(self, task_id: str, attempt: int) -> str | None:
@@ -157,13 +159,14 @@ class ConcurrentWork:
                 self._give_back(slots)
         stuck: list[HandlerCall] = []
         for call in [*self._calls.values()]:
+            step = call.step  # first: the next step may begin in its thread meanwhile
             call.note_deadlines(now)
             since = call.stop_since
             if call.stuck or (since is not None and now - since > ASK_SECONDS + INTERRUPT_SECONDS):
                 stuck.append(call)
-            elif since is not None and now - since > ASK_SECONDS and _is_due(call):
-                call.interrupted_step = call.step
-                self._place(call.spec).interrupt(call)
+            elif since is not None and now - since > ASK_SECONDS and _is_due(call, step):
+                call.interrupted_step = step
+                self._place(call.spec).interrupt(call, step)
         self._drain(stuck, now)
 
     def _drain(self, stuck: list[HandlerCall], now: float) -> None:
@@ -269,7 +272,7 @@ class ConcurrentWork:
         while self._ended:
             call = self._ended.popleft()
             del self._calls[id(call)]
-            self._slots[call.spec.task_type].end(now - self._began_at.pop(id(call)))
+            self._slots[call.spec.task_type].end(self._began_at.pop(id(call)), now)
             for attempt in call.attempts:
                 del self._by_key[attempt.claim.task_id, attempt.claim.attempt]
             outcomes += call.outcomes
@@ -303,8 +306,8 @@ class ConcurrentWork:
             log.info("put back what attempts have changed: %s", ", ".join(changed))
 
     def _note_waits(self, now: float) -> None:
-        """Note the task that all attempts here wait for, after `NOTICE_SECONDS`."""
-        awaited = self._awaited()
+        """Note the task that attempts here wait for, after `NOTICE_SECONDS`."""
+        awaited = self._awaited(now)
         if awaited is None:
             self._waits_since = None
         elif self._waits_since is None:
@@ -314,12 +317,19 @@ class ConcurrentWork:
             self._waits_told = awaited if is_long else None
             self._loop.changed()
 
-    def _awaited(self) -> str | None:
-        """Return a task that is waited for, if all calls wait and a type has no free slot."""
-        if not self._calls or all(slots.free for slots in self._slots.values()):
+    def _awaited(self, now: float) -> str | None:
+        full = [name for name, slots in self._slots.items() if not slots.free(now)]
+        if not full or not self._calls:
             return None
-        found = [call.waits.blocked() for call in self._calls.values()]
-        return None if None in found else found[0]
+        calls = [
+            WaitingCall(
+                call.spec.task_type,
+                frozenset(attempt.claim.task_id for attempt in call.attempts),
+                call.waits.blocked(),
+            )
+            for call in self._calls.values()
+        ]
+        return stands_still(calls, full)
 
     def _leave(self) -> None:
         for slots in self._slots.values():
@@ -328,11 +338,7 @@ class ConcurrentWork:
 
     def _give_back(self, slots: Slots) -> None:
         taken = slots.take_back()
-        self._loop.finished([self._unbegun(claim, OutcomeKind.RELEASED) for claim in taken])
-
-    def _unbegun(self, claim: Claim, kind: OutcomeKind) -> Outcome:
-        now = self._workplace.now()
-        return Outcome(claim.task_id, claim.attempt, kind, started_at=now, finished_at=now)
+        self._loop.not_begun(taken, OutcomeKind.RELEASED)
 
     def _place(self, spec: HandlerSpec) -> AttemptLoop | AttemptThreads:
         return self._async if spec.is_async else self._threads
@@ -345,6 +351,6 @@ def _call_of(spec: HandlerSpec, attempts: Sequence[Attempt]) -> HandlerCall:
     return HandlerCall(spec, attempts) if spec.batch is None else BatchCall(spec, attempts)
 
 
-def _is_due(call: HandlerCall) -> bool:
-    """Return whether a call is in its handler, and was not interrupted there yet."""
-    return bool(call.active) and call.interrupted_step != call.step
+def _is_due(call: HandlerCall, step: int) -> bool:
+    """Return whether a call is in its handler, and was not interrupted in this step yet."""
+    return bool(call.active) and call.interrupted_step != step

@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
+from raytasks.model.states import OutcomeKind
 from raytasks.model.task_events import LogLine
 from raytasks.model.tasks import NotUnderstood
 from raytasks.model.times import steady_time
@@ -76,6 +77,7 @@ class ExchangeLoop:
         self._slots = slots
         self._last: tuple[Outcome, ...] = ()
         self._last_told: frozenset[str] = frozenset()
+        self._given_up: frozenset[str] | None = None  # set by `end_with`: held, and not in `_last`
         self.queued = False
         """Whether more tasks waited for this runner when it got its newest attempts."""
         self._outbox = Outbox()
@@ -110,6 +112,13 @@ class ExchangeLoop:
                 del self._held[outcome.task_id]
                 self._outbox.unsent.append(sound(outcome, self._clock()))
         self._note_news()
+
+    def not_begun(self, claims: Sequence[Claim], kind: OutcomeKind) -> None:
+        """Take claims that end here before they have begun: released or cancelled."""
+        now = self._clock()
+        self.finished(
+            [Outcome(c.task_id, c.attempt, kind, started_at=now, finished_at=now) for c in claims]
+        )
 
     def progress(self, task_id: str, fraction: float | None, message: str | None) -> None:
         """Take the progress of an attempt, and pass it on soon, unless newer progress comes."""
@@ -146,8 +155,7 @@ class ExchangeLoop:
     ) -> None:
         """Pass on a checkpoint, and return when the tracker has it on disk.
 
-        Raises `asyncio.CancelledError` if the attempt is no longer this runner's, and `ValueError`
-        if the checkpoint cannot be sent.
+        Raises `asyncio.CancelledError` if the attempt is another's, `ValueError` if it is unsound.
         """
         self._number += 1
         report = Report(task_id, attempt, self._number, checkpoint=data, checkpoint_ref=ref)
@@ -178,18 +186,16 @@ class ExchangeLoop:
         """Leave, though attempts still run: the end of the process will stop them.
 
         The outcomes say how they end. `run` returns when the tracker knows them; they count once
-        the process is gone.
+        the process is gone. Attempts without one are lost with the process: nobody waits for them.
         """
         self._last = tuple(item for item in outcomes if item.task_id in self._held)
+        self._given_up = frozenset(self._held.keys() - {item.task_id for item in self._last})
         self.leave()
         # The next call makes the tracker answer the one that carries them.
         asyncio.get_running_loop().call_later(PROGRESS_SECONDS, self.changed)
 
     async def run(self) -> None:
-        """Make exchanges until the runner has left, or another process has taken its place.
-
-        Raises `RunnerBroken`.
-        """
+        """Make exchanges until it has left, or another has its place. Raises `RunnerBroken`."""
         try:
             while not self._done():
                 self._news = self._lingers = False
@@ -205,7 +211,7 @@ class ExchangeLoop:
 
     def _done(self) -> bool:
         waits = (
-            self._held.keys() - self._last_told
+            self._held.keys() - self._last_told - (self._given_up or frozenset())
             or self._outbox.unsent
             or self._outbox.unacknowledged
             or self._may_get_more
@@ -358,7 +364,10 @@ class ExchangeLoop:
                 self._held[claim.task_id] = claim.attempt
             self.queued = orders.queued
             self._lingers = bool(claims and self._linger_seconds) and not orders.queued
-            self._work.start(claims)
+            if self._given_up is None:
+                self._work.start(claims)
+            else:  # they were on their way
+                self.not_begun(claims, OutcomeKind.RELEASED)
         for task_id, attempt in orders.cancels:
             if self._held.get(task_id) == attempt:
                 self._work.stop(task_id, attempt)
@@ -374,15 +383,7 @@ class ExchangeLoop:
         return [claim for claim in claims if claim not in held]
 
     def _abandon(self, task_id: str, attempt: int) -> None:
-        for report, acknowledged in self._outbox.checkpoints.values():
-            if (report.task_id, report.attempt) == (task_id, attempt) and not acknowledged.done():
-                acknowledged.cancel()
-        self._outbox.beginnings = {
-            number: report
-            for number, report in self._outbox.beginnings.items()
-            if (report.task_id, report.attempt) != (task_id, attempt)
-        }
-        self._outbox.logs.drop((task_id, attempt))
+        self._outbox.forget((task_id, attempt))
         if self._held.get(task_id) == attempt:
             del self._held[task_id]
             self._work.stop(task_id, attempt)

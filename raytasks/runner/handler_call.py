@@ -14,8 +14,9 @@ from raytasks.handling.context import Channel
 from raytasks.handling.declaration import HandlerSpec
 from raytasks.observe.traces import ProcessSpan
 from raytasks.protocol.messages import Outcome
-from raytasks.runner.attempt import Attempt, StopReason
+from raytasks.runner.attempt import Attempt
 from raytasks.runner.failure_hook import call_on_failure
+from raytasks.runner.stop import StopReason
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class HandlerCall:
 
     - `active`: the attempts that are in the handler now, in its call number `step`.
     - `outcomes`: those of the attempts that have ended.
-    - `stuck`: tasks that the handler left on its event loop do not end.
+    - `stuck`: tasks or threads that the handler left do not end.
     """
 
     def __init__(self, spec: HandlerSpec, attempts: Sequence[Attempt]) -> None:
@@ -193,13 +194,22 @@ def drive(steps: Steps, invoke: Callable[[Sequence[Any]], Answer]) -> None:
     Raises what `invoke` raises; then the steps end here.
     """
     try:
-        request = next(steps)
-        while True:
-            request = steps.send(done(request, invoke))
-    except StopIteration:
-        return
+        request = following(steps)
+        while request is not None:
+            request = following(steps, done(request, invoke))
     finally:
         steps.close()
+
+
+def following(steps: Steps, answer: Answer | None = None) -> Request | None:
+    """Return the next request of some steps, None after the last; `answer` is to the one before.
+
+    Only here does `StopIteration` mean that the steps have ended: code of users may raise it, too.
+    """
+    try:
+        return next(steps) if answer is None else steps.send(answer)
+    except StopIteration:
+        return None
 
 
 def done(request: Request, invoke: Callable[[Sequence[Any]], Answer]) -> Answer:

@@ -5,6 +5,12 @@ import contextlib
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
+from raytasks.runner.handler_threads import (
+    THREADS_SECONDS,
+    HandlerThreads,
+    ThreadWork,
+    told_of_threads,
+)
 from raytasks.runner.interrupt import AttemptStopped
 
 LEFT_SECONDS = 1.0
@@ -25,6 +31,8 @@ class HandlerLoop:
         self.task: asyncio.Task[Any] | None = None
         self.runner: asyncio.Runner | None = None
         self._has_spawned = False
+        self.threads = ThreadWork()
+        """The threads of handlers. If an attempt has left any, its process has to end."""
 
     def run(self, awaitable: Awaitable[Any], tell: Callable[[str], object]) -> Any:
         """Return the result of the awaitable, or raise its error.
@@ -39,7 +47,7 @@ class HandlerLoop:
         finally:
             task, self.task = self.task, None
             spawned = self._has_spawned and asyncio.all_tasks(loop)
-            if spawned or not task.done() or _has_more(loop):
+            if spawned or not task.done() or self.threads.count or _has_more(loop):
                 self._clear(loop, tell)
         if error is not None:
             raise error
@@ -58,6 +66,7 @@ class HandlerLoop:
         if self.runner is None:
             self.runner = asyncio.Runner()
             self.runner.get_loop().set_task_factory(self._make_task)
+            self.runner.get_loop().set_default_executor(HandlerThreads(lambda: self.threads))
         return self.runner.get_loop()
 
     def _make_task(
@@ -73,6 +82,7 @@ class HandlerLoop:
             ended = loop.run_until_complete(end_tasks(left, LEFT_SECONDS))
             for timer in _timers(loop):
                 timer.cancel()
+            loop.run_until_complete(self.threads.end(THREADS_SECONDS))
         except AttemptStopped:
             self.close()
             raise
@@ -82,6 +92,8 @@ class HandlerLoop:
             self.close()  # what does not end must never run again
         if left:
             tell(told_of(left))
+        if count := self.threads.count:
+            tell(told_of_threads(count))
 
 
 async def end_tasks(

@@ -4,8 +4,9 @@ from collections.abc import Iterable
 
 from raytasks.model.states import OutcomeKind
 from raytasks.protocol.messages import Outcome
-from raytasks.runner.attempt import Attempt, StopReason
+from raytasks.runner.attempt import Attempt
 from raytasks.runner.handler_call import HandlerCall
+from raytasks.runner.stop import StopReason
 
 
 class LoopBlocked(Exception):

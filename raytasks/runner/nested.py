@@ -7,7 +7,7 @@ a limit.
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any, Protocol
@@ -73,6 +73,33 @@ def is_waiting(frame: FrameType) -> bool:
             return True
         present = present.f_back
     return False
+
+
+@dataclass(frozen=True)
+class WaitingCall:
+    """A call beside others in a runner: its type, its tasks, and the task it waits for, or None."""
+
+    task_type: str
+    tasks: frozenset[str]
+    awaited: str | None
+
+
+def stands_still(calls: Collection[WaitingCall], full: Collection[str]) -> str | None:
+    """Return a task that is waited for by all calls of a type without a free slot, else None.
+
+    `full` names the types without a free slot. A call that waits for one that goes on in the same
+    runner goes on itself. Calls of other types take nothing from a type that stands still.
+    """
+    waiting = [call for call in calls if call.awaited is not None]
+    moving = {task for call in calls if call.awaited is None for task in call.tasks}
+    while more := [call for call in waiting if call.awaited in moving]:
+        moving |= {task for call in more for task in call.tasks}
+        waiting = [call for call in waiting if call not in more]
+    for task_type in full:
+        mine = [call for call in calls if call.task_type == task_type]
+        if mine and all(call in waiting for call in mine):
+            return mine[0].awaited
+    return None
 
 
 class Runner(Protocol):

@@ -57,6 +57,18 @@ class Outbox:
             if same and known.number <= number and not acknowledged.done():
                 acknowledged.set_result(None)
 
+    def forget(self, key: Key) -> None:
+        """Drop the reports and log lines of an attempt; who waits for a checkpoint is cancelled."""
+        for report, acknowledged in self.checkpoints.values():
+            if (report.task_id, report.attempt) == key and not acknowledged.done():
+                acknowledged.cancel()
+        self.beginnings = {
+            number: report
+            for number, report in self.beginnings.items()
+            if (report.task_id, report.attempt) != key
+        }
+        self.logs.drop(key)
+
     def say_again(self) -> None:
         """Send everything again that was sent and not acknowledged."""
         self.unsent = [*self.unacknowledged.values(), *self.unsent]

@@ -31,6 +31,7 @@ class Slots:
         self.running = 0
         self._gathered: deque[Claim] = deque()
         self._since = 0.0
+        self._begun: deque[float] = deque()  # when the running calls began, the oldest first
         self._seconds: float | None = None  # the moving average of a call's time
 
     @property
@@ -43,18 +44,23 @@ class Slots:
         """The time when the oldest claim that waits for its batch came; None if none waits."""
         return self._since if self._gathered else None
 
-    @property
-    def free(self) -> int:
-        """How many more claims of this type may come."""
+    def free(self, now: float) -> int:
+        """Return how many more claims of this type may come."""
         calls = self.spec.concurrency - self.running
         if self.spec.batch is None:
             return max(0, calls)
-        calls = max(0, calls) + self._ahead(self.spec.batch.size)
+        calls = max(0, calls) + self._ahead(self.spec.batch.size, now)
         return max(0, calls * self.spec.batch.size - len(self._gathered))
 
-    def _ahead(self, size: int) -> int:
-        """Return how many batches are gathered beyond those that have a slot."""
+    def _ahead(self, size: int, now: float) -> int:
+        """Return how many batches are gathered beyond those that have a slot.
+
+        None is while a call takes longer than calls do: what is gathered behind it would be given
+        back, and come again.
+        """
         if self._seconds is None or self._seconds > AHEAD_SECONDS:
+            return 0
+        if self._begun and now - self._begun[0] > AHEAD_SECONDS:
             return 0
         in_time = int(AHEAD_SECONDS / max(self._seconds, 0.001)) * self.spec.concurrency
         return max(1, min(in_time, MAX_AHEAD // size))
@@ -75,6 +81,7 @@ class Slots:
             claims = [self._gathered.popleft() for _ in range(count)]
             self._since = now
             self.running += 1
+            self._begun.append(now)
             yield claims
 
     def wait_seconds(self, now: float) -> float | None:
@@ -90,8 +97,10 @@ class Slots:
             self._gathered = deque(claim for claim in self._gathered if claim not in taken)
         return taken
 
-    def end(self, seconds: float) -> None:
-        """Note the end of a call that has taken so long."""
+    def end(self, began_at: float, now: float) -> None:
+        """Note the end of a call that began at this time."""
         self.running -= 1
+        self._begun.remove(began_at)
+        seconds = now - began_at
         known = seconds if self._seconds is None else self._seconds
         self._seconds = known + _WEIGHT * (seconds - known)

@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from raytasks.handling.registry import Registry
 from raytasks.model.states import OutcomeKind
 from raytasks.protocol.messages import Claim, Outcome
-from raytasks.runner.attempt import Attempt, StopReason
+from raytasks.runner.attempt import Attempt
 from raytasks.runner.exchange_loop import ExchangeLoop
 from raytasks.runner.host import end_process
 from raytasks.runner.nested import WaitNotice
 from raytasks.runner.stacks import stack_text
+from raytasks.runner.stop import StopReason
 from raytasks.runner.warm_channel import LogRelay, WarmChannel
 from raytasks.runner.worker import Worker
 from raytasks.runner.workplace import Workplace
@@ -51,7 +52,8 @@ class WarmWork:
     """Passes claims to the worker and outcomes to the exchange loop, and stops what must stop.
 
     A cancel or a timeout has three steps. First the context says so. Then an exception is thrown
-    into the handler. Then the runner reports the outcome and leaves, so that its process ends.
+    into the handler. Then the runner tells the outcome and leaves, so that its process ends. The
+    outcome counts when it has ended, so that no retry runs beside it.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class WarmWork:
         self._waits = WaitNotice()
         self.lines = LogRelay(self._event_loop)
         self._unfit = False
+        self._over = False
 
     def begin(self, exchange: ExchangeLoop) -> None:
         """Start the worker; its outcomes go to this exchange loop."""
@@ -107,7 +110,7 @@ class WarmWork:
         """Stop an attempt: queued, running, or just about to begin."""
         self._worker.stop_early(task_id, attempt)
         taken = self._worker.take_back(task_id)
-        self._loop.finished([self._unbegun(claim, OutcomeKind.CANCELLED) for claim in taken])
+        self._loop.not_begun(taken, OutcomeKind.CANCELLED)
         current = self._worker.current
         if current is not None and (task_id, attempt) == (
             current.claim.task_id,
@@ -146,9 +149,10 @@ class WarmWork:
         if asked_at is None:
             return
         if now - asked_at > ASK_SECONDS + INTERRUPT_SECONDS:
-            self.lines.pass_on()
-            self._loop.finished([attempt.stopped()])
-            self._leave()
+            if not self._over:
+                self._over = True
+                self.lines.pass_on()
+                self._leave(with_last=[attempt.stopped()])
         elif now - asked_at > ASK_SECONDS and self._interrupted is not attempt:
             self._interrupted = attempt
             self._worker.interrupt(attempt)
@@ -192,21 +196,21 @@ class WarmWork:
             self._unfit = True
             log.warning("this process is of no use any more: %s", self._worker.unfit)
             self._event_loop.call_later(LEAVE_SECONDS, end_process, 1)
-            self._leave()
+            self._leave(with_last=self._worker.withheld)
         elif self._worker.done >= self._max_tasks or grown > self._max_memory_bytes:
             self._leave()
 
-    def _leave(self) -> None:
+    def _leave(self, with_last: Sequence[Outcome] = ()) -> None:
+        """Take no more; the outcomes `with_last` count when the process has ended."""
         self._give_back()
-        self._loop.leave()
+        if with_last:
+            self._loop.end_with(with_last)
+        else:
+            self._loop.leave()
 
     def _give_back(self) -> None:
         taken = self._worker.take_back()
-        self._loop.finished([self._unbegun(claim, OutcomeKind.RELEASED) for claim in taken])
-
-    def _unbegun(self, claim: Claim, kind: OutcomeKind) -> Outcome:
-        now = self._workplace.now()
-        return Outcome(claim.task_id, claim.attempt, kind, started_at=now, finished_at=now)
+        self._loop.not_begun(taken, OutcomeKind.RELEASED)
 
     def _channel(self, attempt: Attempt) -> WarmChannel:
         return WarmChannel(attempt, self.lines, self._loop, self._event_loop)

@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from raytasks.handling.context import Channel
 from raytasks.handling.registry import Registry
 from raytasks.protocol.messages import Claim, Outcome
-from raytasks.runner.attempt import Attempt, StopReason
+from raytasks.runner.attempt import Attempt
 from raytasks.runner.failure_hook import call_on_failure
 from raytasks.runner.handler_instances import HandlerInstances
 from raytasks.runner.host import end_process
 from raytasks.runner.interrupt import AttemptStopped, interrupt_thread, take_interrupt
+from raytasks.runner.stop import StopReason
 from raytasks.runner.workplace import Workplace
 
 REPORT_SECONDS = 0.025
@@ -57,6 +58,8 @@ class Worker:
         self.done = 0
         self.loaded = False
         self.unfit: str | None = None
+        self.withheld: list[Outcome] = []
+        """The outcome that counts only when the process has ended: its attempt left threads."""
         self._moved_at = time.monotonic()
         self._thread = threading.Thread(target=self._run_for_ever, name="attempts", daemon=True)
 
@@ -159,9 +162,13 @@ class Worker:
                         self._ready.wait()
                     reported_at = time.monotonic()
                 claim = self._queue.popleft()
-            self._outcomes.append(self._run(claim))
+            outcome = self._run(claim)
+            left_threads = self._workplace.handler_loop.threads.count > 0
+            (self.withheld if left_threads else self._outcomes).append(outcome)
             self.done += 1
             self.unfit = self._workplace.unfit()
+            if left_threads:
+                self.unfit = self.unfit or "threads of a handler do not end"
             now = self._moved_at = time.monotonic()
             if self.unfit or not self._queue or now - reported_at > REPORT_SECONDS:
                 reported_at = now

@@ -22,10 +22,11 @@ from raytasks.model.handler_info import HandlerKind
 from raytasks.model.states import OutcomeKind
 from raytasks.model.tasks import DEFAULT_NAMESPACE
 from raytasks.protocol.messages import Claim, Outcome
-from raytasks.runner.attempt import Attempt, StopReason
+from raytasks.runner.attempt import Attempt
 from raytasks.runner.batch_call import BatchCall
 from raytasks.runner.handler_call import Answer, drive
 from raytasks.runner.interrupt import AttemptStopped
+from raytasks.runner.stop import StopReason
 from raytasks.runner.warm_work import ASK_SECONDS
 from raytasks.runner.workplace import Workplace
 from raytasks.testing.clock import FakeClock

@@ -11,9 +11,10 @@ from raytasks.model.handler_info import SHARED_POOL
 from raytasks.model.states import OutcomeKind
 from raytasks.model.task_events import LogLine
 from raytasks.protocol.messages import Claim, Outcome
-from raytasks.runner.attempt import Attempt, StopReason
+from raytasks.runner.attempt import Attempt
 from raytasks.runner.exchange_loop import ExchangeLoop
 from raytasks.runner.identity import Identity
+from raytasks.runner.stop import StopReason
 from raytasks.testing.bench import NODE_ID, Bench
 from raytasks.testing.loop import LoopThread
 from raytasks.testing.notes import AttemptRun, NotingChannel

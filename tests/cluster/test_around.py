@@ -42,3 +42,24 @@ def test_a_failure_is_told_to_on_failure(concurrent_service: Service, kind: str)
     assert task["state"] == "FAILED"
     place = f"/artifacts/{task['task_id']}/failure.txt"
     assert concurrent_service.http.get(place).text == "no luck of third"
+
+
+def test_a_timeout_of_a_remote_task_is_told_as_one(concurrent_service: Service) -> None:
+    service = concurrent_service
+    task = service.run(
+        "look_remote", {"waits": True}, timeout_seconds=0.5, max_attempts=1, tags=["t"]
+    )
+    assert task["state"] == "FAILED"
+    answer = service.http.get(f"/artifacts/{task['task_id']}/failure.txt")
+    assert answer.text == "took longer than its timeout of 0.5 seconds of t"
+
+
+def test_a_cancel_of_a_remote_task_is_no_failure(concurrent_service: Service) -> None:
+    service = concurrent_service
+    task = service.submit("look_remote", {"waits": True}, max_attempts=1, tags=["t"])
+    service.wait_until(task, "RUNNING")
+    place = f"/tasks/{task['task_id']}"
+    assert service.http.post(f"{place}/cancel").status_code == 202
+    assert service.wait(task)["state"] == "CANCELLED"
+    answer = service.http.get(f"/artifacts/{task['task_id']}/failure.txt")
+    assert answer.status_code == 404

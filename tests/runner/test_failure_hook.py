@@ -21,6 +21,7 @@ from raytasks.runner import concurrent_work, failure_hook, warm_work
 from raytasks.runner.attempt import Attempt
 from raytasks.runner.concurrent_work import ConcurrentWork
 from raytasks.runner.handler_call import Answer, HandlerCall, drive
+from raytasks.runner.stop import StopReason
 from raytasks.runner.warm_work import WarmWork
 from raytasks.runner.workplace import Workplace
 from raytasks.testing import FakeClock, Queue, run_handler
@@ -104,6 +105,31 @@ class TestWhenItIsCalled:
 
         assert run_handler(waits, {}, cancelled=True).outcome is OutcomeKind.CANCELLED
         assert told.calls == []
+
+    @pytest.mark.parametrize(
+        ("reason", "kind", "heard"),
+        [
+            (StopReason.CANCEL, OutcomeKind.CANCELLED, []),
+            (StopReason.TIMEOUT, OutcomeKind.TIMED_OUT, [AttemptTimeout]),
+            (None, OutcomeKind.FAILED, [KeyboardInterrupt]),
+        ],
+    )
+    def test_whoever_knows_is_asked_whether_it_was_stopped(
+        self, reason: StopReason | None, kind: OutcomeKind, heard: list[type[BaseException]]
+    ) -> None:
+        """Ray's cancel is a `KeyboardInterrupt` in a process that does not know the reason."""
+        told = Told()
+
+        @handler("waits", on_failure=told)
+        def waits(_: Order) -> None:
+            raise KeyboardInterrupt
+
+        values: dict[str, Any] = {"failures": 0, "max_attempts": 1, "timeout_seconds": 30.0}
+        claim = Claim(TASK_ID, "waits", 1, "{}", checkpoint=None, **values)
+        attempt = Attempt(handler_of(waits), claim, Workplace())
+        attempt.ask_stop = lambda: reason
+        assert attempt.run(waits, LocalChannel()).kind is kind
+        assert [type(error) for _, error, _ in told.calls] == heard
 
     def test_at_a_timeout(self) -> None:
         told, clock = Told(), FakeClock()

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from raytasks.handling.declaration import handler
 from raytasks.model.states import OutcomeKind
-from raytasks.runner.attempt import StopReason
 from raytasks.runner.interrupt import AttemptStopped, interrupt_thread, take_interrupt
+from raytasks.runner.stop import StopReason
 from tests.working import PATIENCE, Working
 
 TRACED = """

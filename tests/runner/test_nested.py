@@ -15,8 +15,10 @@ from raytasks.runner.nested import (
     MAX_EXTRA,
     NOTICE_SECONDS,
     NestedWaits,
+    WaitingCall,
     WaitNotice,
     most_with_waiting,
+    stands_still,
 )
 
 
@@ -179,3 +181,31 @@ def test_another_attempt_begins_from_nothing() -> None:
         assert not notice.look(second, None, 5.2)
     assert notice.look(second, None, 5.3)
     assert notice.of(second) is None
+
+
+def call(task_type: str, task: str, awaited: str | None = None) -> WaitingCall:
+    return WaitingCall(task_type, frozenset([task]), awaited)
+
+
+@pytest.mark.parametrize(
+    ("calls", "full", "found"),
+    [
+        ([call("tree", "a", "x"), call("tree", "b", "y")], ["tree"], "x"),
+        ([call("tree", "a", "x"), call("tree", "b", "y")], [], None),
+        ([call("tree", "a", "x"), call("tree", "b")], ["tree"], None),
+        # A call of another type goes on, which helps nobody here.
+        ([call("tree", "a", "x"), call("feed", "f")], ["tree", "feed"], "x"),
+        ([call("tree", "a", "x"), call("feed", "f")], ["feed"], None),
+        # What they wait for goes on here, at once or behind another one.
+        ([call("parent", "a", "c"), call("child", "c")], ["parent", "child"], None),
+        ([call("top", "a", "b"), call("mid", "b", "c"), call("low", "c")], ["top", "mid"], None),
+        ([call("top", "a", "b"), call("mid", "b", "x"), call("low", "c")], ["top", "low"], "b"),
+        # Each waits for the other.
+        ([call("tree", "a", "b"), call("tree", "b", "a")], ["tree"], "b"),
+        ([], ["tree"], None),
+    ],
+)
+def test_a_type_stands_still_when_all_its_calls_wait(
+    calls: list[WaitingCall], full: list[str], found: str | None
+) -> None:
+    assert stands_still(calls, full) == found

@@ -108,6 +108,7 @@ def execute(plan: RunnerPlan, claim: Claim, task_runner: Any) -> Outcome:
         attempt.lines_before = start.lines
     attempt.tries_again = lambda error: may_ray_retry(spec.ray_options, error, start.number)
     channel = RemoteChannel(attempt, task_runner, start.number)
+    attempt.ask_stop = channel.stop_reason
     outcome = attempt.run(spec.target, channel)
     channel.close()
     flush()  # Ray may end this process at any time

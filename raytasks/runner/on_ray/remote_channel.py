@@ -20,6 +20,7 @@ from raytasks.model.lines import one_line
 from raytasks.model.task_events import LogLine
 from raytasks.runner.attempt import Attempt
 from raytasks.runner.stacks import stack_text
+from raytasks.runner.stop import StopReason
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +131,7 @@ class RemoteChannel:
             return self._cancelled
         self._asked_at = now
         if self._question is None:
-            self._question = self._task_runner.is_stopped.remote(*self._me)
+            self._question = self._task_runner.stop_reason.remote(*self._me)
         question = self._question
         try:
             if not ray.wait([question], timeout=_ANSWER_SECONDS)[0]:
@@ -142,6 +143,12 @@ class RemoteChannel:
         except RayError as error:
             log.warning("whether to stop cannot be asked; trying again: %s", one_line(error))
         return self._cancelled
+
+    def stop_reason(self) -> StopReason | None:
+        """Return why the attempt was told to stop; None: it was not. It waits for the answer."""
+        ask = self._task_runner.stop_reason
+        reason: StopReason | None = insist(lambda: ask.remote(*self._me), gone=StopReason.CANCEL)
+        return reason
 
     def _show_stacks(self, thread_id: int) -> None:
         """Show the stack of the attempt in a thread whenever the task runner asks for it."""

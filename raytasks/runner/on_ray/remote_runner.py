@@ -20,7 +20,7 @@ from raytasks.model.retry import PermanentError
 from raytasks.model.states import OutcomeKind
 from raytasks.model.task_events import LogLine
 from raytasks.protocol.messages import Claim, Demand, Outcome
-from raytasks.runner.attempt import Attempt, StopReason
+from raytasks.runner.attempt import Attempt
 from raytasks.runner.exchange_loop import ExchangeLoop
 from raytasks.runner.on_ray.flight import Flight
 from raytasks.runner.on_ray.memory_shortage import options_after
@@ -30,6 +30,7 @@ from raytasks.runner.on_ray.ray_options import remote_options
 from raytasks.runner.on_ray.remote_attempt import Place, Start, execute
 from raytasks.runner.on_ray.tracker_client import RunnerActor, TrackerClient
 from raytasks.runner.plan import RunnerPlan
+from raytasks.runner.stop import StopReason
 from raytasks.runner.warm_work import ASK_SECONDS, INTERRUPT_SECONDS
 from raytasks.runner.workplace import Workplace
 
@@ -153,10 +154,13 @@ class RemoteWork:
         flight.checkpoint, flight.checkpoint_ref = data, ref
         return True
 
-    def is_stopped(self, task_id: str, attempt: int, number: int) -> bool:
-        """Return whether the attempt was told to stop, or a later attempt or try has the task."""
+    def stop_reason(self, task_id: str, attempt: int, number: int) -> StopReason | None:
+        """Return why the attempt was told to stop; None: it was not.
+
+        If a later attempt or try has the task, this counts as a cancel.
+        """
         flight = self._present(task_id, attempt, number)
-        return flight is None or flight.attempt.stop.reason is not None
+        return StopReason.CANCEL if flight is None else flight.attempt.stop.reason
 
     async def stack(self, task_id: str, attempt: int) -> str | None:
         """Return the stack of an attempt; None if it has not begun or its process is silent."""
@@ -339,13 +343,14 @@ class TaskRunner(RunnerActor):
         )
         return bool(saved)  # None in the next life of the actor: nobody waits for the try
 
-    async def is_stopped(self, task_id: str, attempt: int, number: int) -> bool:
-        """Return whether a try should stop. Its remote task calls this."""
-        # The answer is None in the next life of the actor: then the try should stop.
-        stopped = await self._host.call(
-            self._on_work(lambda work: work.is_stopped(task_id, attempt, number))
+    async def stop_reason(self, task_id: str, attempt: int, number: int) -> StopReason | None:
+        """Return why a try is to stop; None: it is not. Its remote task calls this."""
+        found = await self._host.call(
+            self._on_work(lambda work: (work.stop_reason(task_id, attempt, number),))
         )
-        return stopped is not False
+        # In the next life of the actor nothing is found: then the try should stop.
+        reason: StopReason | None = StopReason.CANCEL if found is None else found[0]
+        return reason
 
     async def stack(self, task_id: str, attempt: int) -> str | None:
         """Return the stack of an attempt: see `RunnerActor.stack`."""
