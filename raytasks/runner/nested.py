@@ -91,6 +91,8 @@ def stands_still(calls: Collection[WaitingCall], full: Collection[str]) -> str |
     runner goes on itself. Calls of other types take nothing from a type that stands still.
     """
     waiting = [call for call in calls if call.awaited is not None]
+    if not waiting:
+        return None
     moving = {task for call in calls if call.awaited is None for task in call.tasks}
     while more := [call for call in waiting if call.awaited in moving]:
         moving |= {task for call in more for task in call.tasks}
