@@ -24,6 +24,9 @@ _OTHERS = (
 """Deeds of an attempt that does not succeed; the usual ones are there more often."""
 
 
+_STUCK = 0.5  # of the time-outs, in a serial runner
+
+
 @dataclass(frozen=True)
 class Script:
     """One attempt. Times are in seconds."""
@@ -34,6 +37,8 @@ class Script:
     lines: int = 0
     checkpoints: int = 0
     progress: int = 0
+    stuck: bool = False
+    """In a serial runner, only the end of its process stops it."""
 
 
 @dataclass(frozen=True)
@@ -77,4 +82,5 @@ class Plan:
             lines=draw.choice((0, 0, 1, 3)),
             checkpoints=draw.choice((0, 0, 0, 1, 2)),
             progress=draw.choice((0, 0, 1)),
+            stuck=deed is Deed.TIME_OUT and draw.random() < _STUCK,
         )

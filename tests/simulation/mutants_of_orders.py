@@ -1,4 +1,4 @@
-"""Mutants of namespaces, and of what people order: pauses, replacements, deletions in bulk."""
+"""Mutants of what people order, of namespaces, and of runners that are given up."""
 
 from tests.simulation.mutant import Mutant
 
@@ -105,6 +105,13 @@ MUTANTS_OF_ORDERS = (
         "            self._count(done.counts, done.totals)\n"
         "        self.stats.count(done.counts, done.totals, self._clock())\n"
         "        for task_id in done.marked:\n",
+    ),
+    # Runners that are given up
+    Mutant(
+        "last outcomes are not told",
+        "raytasks.runner.exchange_loop",
+        "            last_outcomes=self._last,\n",
+        "",
     ),
 )
 """All of them, each with a name that says what goes wrong."""

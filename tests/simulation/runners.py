@@ -194,6 +194,8 @@ class Bodies:
             outcome = await self._play(claim, script, started_at)
         except asyncio.CancelledError:
             outcome = self._outcome(claim, OutcomeKind.CANCELLED, started_at)
+        if script.stuck and outcome.kind is OutcomeKind.TIMED_OUT and self._slots == 1:
+            await self._end_with(outcome)
         del self._running[key]
         if self._long is not None:
             self._long.cancel()
@@ -202,6 +204,16 @@ class Bodies:
         self._begin()
         if was_stuck:
             self._exchange.changed()
+
+    async def _end_with(self, outcome: Outcome) -> None:
+        """End the process, which is the only way to stop this attempt; it never returns."""
+        world = self._life.world
+        world.trace("stuck", self._life.runner_id, outcome.task_id[-3:], outcome.attempt)
+        self._stuck = True
+        self.give_back()
+        world.account.said[outcome.task_id, outcome.attempt] = (self._life.runner_id, outcome)
+        self._exchange.end_with([outcome])
+        await asyncio.Event().wait()
 
     async def _play(self, claim: Claim, script: Script, started_at: float) -> Outcome:
         exchange, account = self._exchange, self._life.world.account
