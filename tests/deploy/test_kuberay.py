@@ -111,6 +111,17 @@ def test_a_worker_leaves_in_order_before_its_time_is_over(file: Path) -> None:
     assert left >= 10  # for the end of Ray's processes
 
 
+@pytest.mark.parametrize(("file", "document"), manifests())
+def test_a_pod_gets_no_variables_of_services(file: str, document: dict[str, Any]) -> None:
+    """Those of our Services begin as our settings do."""
+    if document["kind"] in DEFINED:
+        templates = [*pods(document).values()]
+    else:
+        templates = [document["spec"]["template"]] if "template" in document.get("spec", {}) else []
+    for pod in templates:
+        assert pod["spec"]["enableServiceLinks"] is False, file
+
+
 def test_a_typo_in_a_kind_of_kubernetes_is_found() -> None:
     for _, document in manifests():
         if document["kind"] in ("Service", "PodDisruptionBudget", "StatefulSet", "NetworkPolicy"):
