@@ -48,13 +48,24 @@ def ray_schema() -> dict[str, Any]:
 
 
 @cache
-def crd_schema(file: str, version: str = "v1") -> dict[str, Any]:
-    """Return the strict schema of a custom resource: unknown fields are wrong."""
+def _definition(file: str, version: str) -> dict[str, Any]:
     # The other loader takes ten times as long for such a file.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     definition = yaml.load((CRDS / file).read_text(), loader)
     [found] = (item for item in definition["spec"]["versions"] if item["name"] == version)
-    schema: dict[str, Any] = found["schema"]["openAPIV3Schema"]
+    assert isinstance(found, dict)
+    return found
+
+
+def crd_subresources(file: str, version: str = "v1") -> set[str]:
+    """Return the names of a custom resource's parts with an API of their own, such as `status`."""
+    return set(_definition(file, version)["subresources"])
+
+
+@cache
+def crd_schema(file: str, version: str = "v1") -> dict[str, Any]:
+    """Return the strict schema of a custom resource: unknown fields are wrong."""
+    schema: dict[str, Any] = _definition(file, version)["schema"]["openAPIV3Schema"]
     for part in _parts(schema):
         keeps = part.get("x-kubernetes-preserve-unknown-fields")
         if "properties" in part and not keeps:

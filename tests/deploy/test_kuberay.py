@@ -28,6 +28,7 @@ from tests.deploy.schemas import (
     DEPLOY,
     SERVICE_MONITOR,
     crd_schema,
+    crd_subresources,
     documents,
     problems,
 )
@@ -99,6 +100,51 @@ def test_the_kinds_of_kubernetes_are_right(file: str, document: dict[str, Any]) 
         kubernetes_validate.validate(document, KUBERNETES, strict=True)
 
 
+def blocks_evictions(budget: dict[str, Any]) -> bool:
+    """Return whether a PodDisruptionBudget of pods that Ray's resources own lets none be evicted.
+
+    Kubernetes takes a share or `maxUnavailable` of what the owner's scale says. A RayCluster and a
+    RayService have no scale, so it allows no eviction then: for ever.
+    """
+    spec = budget["spec"]
+    of_ray = any(
+        spec["selector"].get("matchLabels", {}).items()
+        <= {**pod["metadata"]["labels"], "ray.io/node-type": role}.items()
+        for file in (CLUSTER, SERVICE)
+        for role, pod in pods(custom(file)).items()
+    )
+    return of_ray and ("maxUnavailable" in spec or not isinstance(spec["minAvailable"], int))
+
+
+def test_no_budget_blocks_evictions() -> None:
+    for file, document in manifests():
+        if document["kind"] == "PodDisruptionBudget":
+            assert not blocks_evictions(document), file
+
+
+@needs_crds
+def test_kuberays_kinds_have_no_scale() -> None:
+    for file in DEFINED.values():
+        assert "scale" not in crd_subresources(file)
+
+
+@pytest.mark.parametrize(
+    ("spec", "blocks"),
+    [
+        ({"maxUnavailable": 1}, True),
+        ({"minAvailable": "50%"}, True),
+        ({"minAvailable": 1}, False),
+    ],
+)
+def test_a_budget_that_blocks_is_found(spec: dict[str, Any], blocks: bool) -> None:
+    workers = {"app": "raytasks", "ray.io/node-type": "worker"}
+    for labels in (workers, {"app": "raytasks"}, {}):
+        budget = {"spec": {**spec, "selector": {"matchLabels": labels}}}
+        assert blocks_evictions(budget) is blocks
+    others = {"spec": {**spec, "selector": {"matchLabels": {"app": "raytasks-redis"}}}}
+    assert not blocks_evictions(others)
+
+
 @pytest.mark.parametrize("file", [CLUSTER, SERVICE])
 def test_a_worker_leaves_in_order_before_its_time_is_over(file: Path) -> None:
     """See `tests/hosts/test_leaving.py` for the effect of the command."""
@@ -124,7 +170,7 @@ def test_a_pod_gets_no_variables_of_services(file: str, document: dict[str, Any]
 
 def test_a_typo_in_a_kind_of_kubernetes_is_found() -> None:
     for _, document in manifests():
-        if document["kind"] in ("Service", "PodDisruptionBudget", "StatefulSet", "NetworkPolicy"):
+        if document["kind"] in ("Service", "StatefulSet", "NetworkPolicy"):
             broken = {**document, "spec": {**document["spec"], "prots": []}}
             with pytest.raises(kubernetes_validate.ValidationError, match="prots"):
                 kubernetes_validate.validate(broken, KUBERNETES, strict=True)
@@ -184,12 +230,10 @@ def test_labels_and_ports_meet() -> None:
     assert wanted.items() <= service["metadata"]["labels"].items()
     assert monitor["spec"]["endpoints"][0]["port"] == port["name"]
     policy, redis_policy = documents(KUBERAY / "network.yaml")
-    [budget] = documents(KUBERAY / "disruption.yaml")
     for document in (custom(CLUSTER), custom(SERVICE)):
         for pod in pods(document).values():
             labels = pod["metadata"]["labels"]
             assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
-        assert budget["spec"]["selector"]["matchLabels"]["app"] == labels["app"]
     [stateful] = (
         item for item in documents(KUBERAY / "redis.yaml") if item["kind"] == "StatefulSet"
     )
