@@ -21,6 +21,7 @@ from tests.deploy.schemas import (
     problems,
     ray_schema,
 )
+from tests.docs.blocks import DOCUMENTS, blocks_of
 
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 COMPOSE = DEPLOY / "compose.yaml"
@@ -139,6 +140,22 @@ def test_a_worker_of_compose_knows_no_secret_but_the_token() -> None:
     assert services["head"]["image"] == services["worker-1"]["image"]
     assert "command" not in services["head"]  # it is the image's own
     assert stages(DOCKERFILE.read_text())[-1].last("CMD")
+
+
+def test_docker_gives_the_head_time_to_stop() -> None:
+    """Docker's own ten seconds are those of the tasks alone: Ray would be killed."""
+    needed = Settings.model_fields["stop_grace_seconds"].default + 30
+    by_compose = compose()["services"]["head"]["stop_grace_period"]
+    assert int(by_compose.removesuffix("s")) >= needed
+    runs = [
+        block.code
+        for document in DOCUMENTS
+        for block in blocks_of(document)
+        if "docker run" in block.code
+    ]
+    assert runs
+    for code in runs:
+        assert f"--stop-timeout {by_compose.removesuffix('s')} " in code
 
 
 def test_its_prometheus_is_ours_at_another_address() -> None:
