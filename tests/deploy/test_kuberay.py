@@ -174,9 +174,9 @@ def test_a_typo_in_a_kind_of_kubernetes_is_found() -> None:
             broken = {**document, "spec": {**document["spec"], "prots": []}}
             with pytest.raises(kubernetes_validate.ValidationError, match="prots"):
                 kubernetes_validate.validate(broken, KUBERNETES, strict=True)
-    [monitor] = documents(KUBERAY / "servicemonitor.yaml")
-    monitor["spec"]["endpoints"][0]["pth"] = "/metrics"
-    assert any("pth" in line for line in problems(monitor, SERVICE_MONITOR))
+    for monitor in documents(KUBERAY / "servicemonitor.yaml"):
+        monitor["spec"]["endpoints"][0]["pth"] = "/metrics"
+        assert any("pth" in line for line in problems(monitor, SERVICE_MONITOR))
 
 
 # Ray's own models use what pydantic will remove.
@@ -213,10 +213,10 @@ def test_what_it_refers_to_is_there(document: dict[str, Any]) -> None:
         last = stages(DOCKERFILE.read_text())[-1]
         assert mount["mountPath"] == last.environment()["RAYTASKS_ARTIFACTS_URL"]
         assert pod["spec"]["securityContext"]["runAsUser"] == int(last.last("USER").split(":")[0])
-    monitor, *_ = documents(KUBERAY / "servicemonitor.yaml")
-    [endpoint] = monitor["spec"]["endpoints"]
-    credentials = endpoint["authorization"]["credentials"]
-    assert credentials["key"] in secrets[credentials["name"]]["stringData"]
+    for monitor in documents(KUBERAY / "servicemonitor.yaml"):
+        [endpoint] = monitor["spec"]["endpoints"]
+        credentials = endpoint["authorization"]["credentials"]
+        assert credentials["key"] in secrets[credentials["name"]]["stringData"]
 
 
 def test_labels_and_ports_meet() -> None:
@@ -225,7 +225,7 @@ def test_labels_and_ports_meet() -> None:
     head = container(pods(custom())["head"])
     named = {item["name"]: item["containerPort"] for item in head["ports"]}
     assert named[port["targetPort"]] == 8000
-    [monitor] = documents(KUBERAY / "servicemonitor.yaml")
+    monitor, _ = documents(KUBERAY / "servicemonitor.yaml")
     wanted = monitor["spec"]["selector"]["matchLabels"]
     assert wanted.items() <= service["metadata"]["labels"].items()
     assert monitor["spec"]["endpoints"][0]["port"] == port["name"]
