@@ -33,6 +33,7 @@ from raytasks.handling.modules import default_modules
 from raytasks.model.schema_names import check_schema, with_schema
 from raytasks.model.tasks import RaytasksError
 from raytasks.observe.traces import TraceParenting
+from raytasks.service_links import without_links
 
 _FILE = ".env"
 _ENCODING = "utf-8"
@@ -90,9 +91,11 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Return the sources of values, the winner first: our own names win over plain ones."""
-        ours: tuple[PydanticBaseSettingsSource, ...] = (
-            EnvSettingsSource(settings_cls, env_prefix=PREFIX),
-        )
+        prefixed = EnvSettingsSource(settings_cls, env_prefix=PREFIX)
+        for source in (prefixed, env_settings):
+            if isinstance(source, EnvSettingsSource):
+                source.env_vars = _lower_without_links()
+        ours: tuple[PydanticBaseSettingsSource, ...] = (prefixed,)
         if isinstance(dotenv_settings, DotEnvSettingsSource):
             file, encoding = dotenv_settings.env_file, dotenv_settings.env_file_encoding
             ours += (DotEnvSettingsSource(settings_cls, file, encoding, env_prefix=PREFIX),)
@@ -304,7 +307,8 @@ def load_settings(**overrides: Any) -> Settings:
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
-        _refuse_unknown({*os.environ, *dotenv_values(_FILE, encoding=_ENCODING)})
+        own = without_links(os.environ)
+        _refuse_unknown({*own, *dotenv_values(_FILE, encoding=_ENCODING)})
         return Settings(**given)
     except (UnicodeDecodeError, OSError) as error:
         raise SettingsError(_unreadable(error)) from None
@@ -313,6 +317,11 @@ def load_settings(**overrides: Any) -> Settings:
         name = str(first["loc"][0]).upper() if first["loc"] else ""
         message = first["msg"].removeprefix("Value error, ")
         raise SettingsError(f"{PREFIX}{name}: {message}" if name else message) from None
+
+
+def _lower_without_links() -> dict[str, str]:
+    """Return the environment as pydantic's source has it, but without Kubernetes' service links."""
+    return {name.lower(): value for name, value in without_links(os.environ).items()}
 
 
 def _refuse_unknown(names: Iterable[str]) -> None:

@@ -19,6 +19,7 @@ INTRODUCTION = """\
 
 Settings are read from the environment and from the file `.env` in the working directory. The
 environment wins. An unknown name that begins with `RAYTASKS_` is an error that names the nearest.
+The variables that Kubernetes sets for a Service, such as `RAYTASKS_SERVICE_HOST`, are passed over.
 The names without `RAYTASKS_` count too. So set ours where another program in the same environment
 uses such a name: ours win.
 

@@ -1,6 +1,7 @@
 """Which `raytasks up` run on this machine: each keeps a file by which `raytasks down` finds it.
 
-The files are in a folder of the user's own. Each is named by the process id and the start of its
+The files are in a folder of the user's own. Its place does not depend on the environment: systemd,
+cron and a login give different ones. Each file is named by the process id and the start of its
 process, since ids come again. What a run writes before it ends is read through the open file.
 """
 
@@ -9,7 +10,6 @@ import fcntl
 import json
 import os
 import signal
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,14 +21,14 @@ import psutil
 
 from raytasks.cluster.processes import ClusterError, is_elsewhere, is_lost, owner_mark, runs
 
+_PARENT = Path("/tmp")  # noqa: S108 - the owner and the mode of our folder in it are checked
 _OTHERS_MAY = 0o077
 _LOOK_SECONDS = 0.05
 
 
 def folder() -> Path:
     """Return the folder of the files; it is the user's own. Raises `ClusterError`."""
-    parent = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
-    found = Path(parent) / f"raytasks-runs-{os.getuid()}"
+    found = _PARENT / f"raytasks-runs-{os.getuid()}"
     try:
         found.mkdir(mode=0o700, exist_ok=True)
         status = found.lstat()
@@ -47,9 +47,10 @@ class Note:
         self._document = document
 
     def given_back(self, attempts: int) -> None:
-        """Write how many attempts were given back when the service stopped."""
+        """Write how many attempts were given back when the service stopped, if that is possible."""
         self._document["given_back"] = attempts
-        self._write()
+        with contextlib.suppress(OSError):  # the stop goes on
+            self._write()
 
     def _write(self) -> None:
         # In place: who waits for the end of this run has the file open.
@@ -59,13 +60,30 @@ class Note:
 @contextmanager
 def noted(port: int, url: str, grace_seconds: float) -> Iterator[Note]:
     """Keep the file of this run until the block ends. Raises `ClusterError`."""
-    file = folder() / f"{owner_mark()}.json"
+    parent = folder()
+    file = parent / f"{owner_mark()}.json"
     note = Note(file, {"port": port, "url": url, "grace_seconds": grace_seconds})
-    note._write()
+    with _kept(parent):
+        try:
+            note._write()
+        except OSError as error:
+            raise ClusterError(f"{file}: {error.strerror}") from None
+        try:
+            yield note
+        finally:
+            with contextlib.suppress(OSError):  # the stop goes on
+                file.unlink()
+
+
+@contextmanager
+def _kept(parent: Path) -> Iterator[None]:
+    """Keep those who remove old files away: `systemd-tmpfiles` passes over a locked folder."""
+    opened = os.open(parent, os.O_RDONLY)
     try:
-        yield note
+        fcntl.flock(opened, fcntl.LOCK_SH)
+        yield
     finally:
-        file.unlink(missing_ok=True)
+        os.close(opened)
 
 
 @contextmanager
@@ -96,7 +114,10 @@ class Run:
         """
         with self.file.open() as opened:  # it is gone when the process is
             self._end(patience_seconds)
-            given_back: int | None = json.load(opened).get("given_back")
+            try:
+                given_back: int | None = json.load(opened).get("given_back")
+            except ValueError:  # its disk was full
+                return None
         return given_back
 
     def _end(self, patience_seconds: float) -> None:

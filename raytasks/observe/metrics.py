@@ -73,6 +73,10 @@ class _Collector:
             for name, seconds in data.oldest_due.items():
                 ages.add_metric([name], seconds)
             yield ages
+            ready = _gauge("pool_ready_tasks", _READY, ("pool",))
+            for pool, number in data.ready.items():
+                ready.add_metric([pool], number)
+            yield ready
             yield from _limits(data.limits)
             yield from _schedules(*data.schedules)
             yield from _singles(_OUTBOX, data.outbox)
@@ -89,6 +93,7 @@ _EARLIER = {
     "earlier_clusters": "Earlier clusters on this database that may still run attempts.",
     "earlier_attempts": "Attempts that run in these clusters.",
 }
+_READY = "Due tasks of a pool that wait for a runner alone: no pause and no limit holds them."
 _OLDEST = "Seconds for which the oldest due task of a type has been waiting for a runner."
 
 

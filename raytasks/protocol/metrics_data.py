@@ -27,6 +27,7 @@ class MetricsData(Struct):
     - `oldest_due`: for how many seconds the oldest due task of each type has been due.
     - `pauses`: how many are in force; `paused`: whether one of them is of the whole service.
     - `runners`: how many there are, by pool and state.
+    - `ready`: how many tasks of each pool wait for a runner alone.
     - `nodes`: how many nodes are `alive` and stay, and how many are `leaving`. Empty: unknown.
     - `nodes_coming`: how many an autoscaler adds, by type.
     - `limits`: by name: what runs, the bound (None: none, or by a value), and how many ready tasks
@@ -58,3 +59,4 @@ class MetricsData(Struct):
     nodes: Mapping[str, int] = {}
     nodes_coming: Mapping[str, int] = {}
     earlier: tuple[int, int] = (0, 0)
+    ready: Mapping[str, int] = {}

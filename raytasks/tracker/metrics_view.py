@@ -75,6 +75,10 @@ async def metrics_of(ticker: Ticker, oldest: OldestDue, observer: "Observer") ->
     # Also of types of which nothing waits: an age of 0 says more than no series.
     known = sorted({name for (name, _), n in ledger.counts.items() if n})
     data.oldest_due = {name: ages.get(name, 0.0) for name in known}
+    data.ready = {
+        pool.name: sum(map(ledger.lanes.open_of, pool.task_types))
+        for pool in observer.outlook.pools()
+    }
     data.limits = in_metrics(ledger.lanes)
     data.schedules = ticker.schedules.in_metrics(ticker.clock())
     outbox, earlier = observer.outbox(), observer.earlier_clusters()

@@ -27,7 +27,7 @@ runs.folder = lambda: Path(sys.argv[1])
 with runs.noted(int(sys.argv[2]), "http://127.0.0.1:" + sys.argv[2], 1.0) as note:
     print("ready", flush=True)
     stopping.wait()
-    note.given_back(7)
+    {last}
 """
 
 
@@ -50,9 +50,12 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def running(folder: Path, port: int) -> Iterator["subprocess.Popen[str]"]:
-    """A process that stands for `raytasks up`, and gives seven tasks back."""
-    command = [sys.executable, "-c", RUNNING, str(folder), str(port)]
+def running(
+    folder: Path, port: int, last: str = "note.given_back(7)"
+) -> Iterator["subprocess.Popen[str]"]:
+    """A process that stands for `raytasks up`, and gives seven tasks back as its last act."""
+    code = RUNNING.replace("{last}", last)
+    command = [sys.executable, "-c", code, str(folder), str(port)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -142,6 +145,13 @@ class TestDown:
             assert process.wait(10) == 0
         assert list(folder.iterdir()) == []
 
+    def test_one_whose_disk_is_full_ends_as_well(self, run: Run, folder: Path) -> None:
+        with running(folder, 7001, last='note._file.write_text("")') as process:
+            done = run("down")
+            assert done.code == 0, done.err
+            assert done.out.endswith("it has ended; it does not say what it gave back\n")
+            assert process.wait(10) == 0
+
     def test_of_several_one_is_named(self, run: Run, folder: Path) -> None:
         with running(folder, 7001) as first, running(folder, 7002) as second:
             done = run("down")
@@ -175,7 +185,7 @@ class TestDown:
     def test_a_folder_of_somebody_else_is_refused(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+        monkeypatch.setattr(runs, "_PARENT", tmp_path)
         made = runs.folder()
         assert made.stat().st_mode & 0o777 == 0o700
         made.chmod(0o755)

@@ -48,13 +48,24 @@ def ray_schema() -> dict[str, Any]:
 
 
 @cache
-def crd_schema(file: str, version: str = "v1") -> dict[str, Any]:
-    """Return the strict schema of a custom resource: unknown fields are wrong."""
+def _definition(file: str, version: str) -> dict[str, Any]:
     # The other loader takes ten times as long for such a file.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     definition = yaml.load((CRDS / file).read_text(), loader)
     [found] = (item for item in definition["spec"]["versions"] if item["name"] == version)
-    schema: dict[str, Any] = found["schema"]["openAPIV3Schema"]
+    assert isinstance(found, dict)
+    return found
+
+
+def crd_subresources(file: str, version: str = "v1") -> set[str]:
+    """Return the names of a custom resource's parts with an API of their own, such as `status`."""
+    return set(_definition(file, version)["subresources"])
+
+
+@cache
+def crd_schema(file: str, version: str = "v1") -> dict[str, Any]:
+    """Return the strict schema of a custom resource: unknown fields are wrong."""
+    schema: dict[str, Any] = _definition(file, version)["schema"]["openAPIV3Schema"]
     for part in _parts(schema):
         keeps = part.get("x-kubernetes-preserve-unknown-fields")
         if "properties" in part and not keeps:
@@ -116,7 +127,29 @@ SERVICE_MONITOR: dict[str, Any] = {
                         "properties": {
                             "port": {"type": "string"},
                             "path": {"type": "string"},
+                            "honorLabels": {"type": "boolean"},
                             "interval": {"type": "string", "pattern": r"^\d+(ms|s|m)$"},
+                            "relabelings": {
+                                "type": "array",
+                                "items": {
+                                    "type": "object",
+                                    "additionalProperties": False,
+                                    "properties": {
+                                        "sourceLabels": {
+                                            "type": "array",
+                                            "items": {
+                                                "type": "string",
+                                                "pattern": "^[a-zA-Z_][a-zA-Z0-9_]*$",
+                                            },
+                                        },
+                                        "separator": {"type": "string"},
+                                        "targetLabel": {"type": "string"},
+                                        "regex": {"type": "string"},
+                                        "replacement": {"type": "string"},
+                                        "action": {"enum": ["replace", "labeldrop"]},
+                                    },
+                                },
+                            },
                             "authorization": {
                                 "type": "object",
                                 "additionalProperties": False,

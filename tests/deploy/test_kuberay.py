@@ -28,6 +28,7 @@ from tests.deploy.schemas import (
     DEPLOY,
     SERVICE_MONITOR,
     crd_schema,
+    crd_subresources,
     documents,
     problems,
 )
@@ -99,6 +100,51 @@ def test_the_kinds_of_kubernetes_are_right(file: str, document: dict[str, Any]) 
         kubernetes_validate.validate(document, KUBERNETES, strict=True)
 
 
+def blocks_evictions(budget: dict[str, Any]) -> bool:
+    """Return whether a PodDisruptionBudget of pods that Ray's resources own lets none be evicted.
+
+    Kubernetes takes a share or `maxUnavailable` of what the owner's scale says. A RayCluster and a
+    RayService have no scale, so it allows no eviction then: for ever.
+    """
+    spec = budget["spec"]
+    of_ray = any(
+        spec["selector"].get("matchLabels", {}).items()
+        <= {**pod["metadata"]["labels"], "ray.io/node-type": role}.items()
+        for file in (CLUSTER, SERVICE)
+        for role, pod in pods(custom(file)).items()
+    )
+    return of_ray and ("maxUnavailable" in spec or not isinstance(spec["minAvailable"], int))
+
+
+def test_no_budget_blocks_evictions() -> None:
+    for file, document in manifests():
+        if document["kind"] == "PodDisruptionBudget":
+            assert not blocks_evictions(document), file
+
+
+@needs_crds
+def test_kuberays_kinds_have_no_scale() -> None:
+    for file in DEFINED.values():
+        assert "scale" not in crd_subresources(file)
+
+
+@pytest.mark.parametrize(
+    ("spec", "blocks"),
+    [
+        ({"maxUnavailable": 1}, True),
+        ({"minAvailable": "50%"}, True),
+        ({"minAvailable": 1}, False),
+    ],
+)
+def test_a_budget_that_blocks_is_found(spec: dict[str, Any], blocks: bool) -> None:
+    workers = {"app": "raytasks", "ray.io/node-type": "worker"}
+    for labels in (workers, {"app": "raytasks"}, {}):
+        budget = {"spec": {**spec, "selector": {"matchLabels": labels}}}
+        assert blocks_evictions(budget) is blocks
+    others = {"spec": {**spec, "selector": {"matchLabels": {"app": "raytasks-redis"}}}}
+    assert not blocks_evictions(others)
+
+
 @pytest.mark.parametrize("file", [CLUSTER, SERVICE])
 def test_a_worker_leaves_in_order_before_its_time_is_over(file: Path) -> None:
     """See `tests/hosts/test_leaving.py` for the effect of the command."""
@@ -111,15 +157,26 @@ def test_a_worker_leaves_in_order_before_its_time_is_over(file: Path) -> None:
     assert left >= 10  # for the end of Ray's processes
 
 
+@pytest.mark.parametrize(("file", "document"), manifests())
+def test_a_pod_gets_no_variables_of_services(file: str, document: dict[str, Any]) -> None:
+    """Those of our Services begin as our settings do."""
+    if document["kind"] in DEFINED:
+        templates = [*pods(document).values()]
+    else:
+        templates = [document["spec"]["template"]] if "template" in document.get("spec", {}) else []
+    for pod in templates:
+        assert pod["spec"]["enableServiceLinks"] is False, file
+
+
 def test_a_typo_in_a_kind_of_kubernetes_is_found() -> None:
     for _, document in manifests():
-        if document["kind"] in ("Service", "PodDisruptionBudget", "StatefulSet", "NetworkPolicy"):
+        if document["kind"] in ("Service", "StatefulSet", "NetworkPolicy"):
             broken = {**document, "spec": {**document["spec"], "prots": []}}
             with pytest.raises(kubernetes_validate.ValidationError, match="prots"):
                 kubernetes_validate.validate(broken, KUBERNETES, strict=True)
-    [monitor] = documents(KUBERAY / "servicemonitor.yaml")
-    monitor["spec"]["endpoints"][0]["pth"] = "/metrics"
-    assert any("pth" in line for line in problems(monitor, SERVICE_MONITOR))
+    for monitor in documents(KUBERAY / "servicemonitor.yaml"):
+        monitor["spec"]["endpoints"][0]["pth"] = "/metrics"
+        assert any("pth" in line for line in problems(monitor, SERVICE_MONITOR))
 
 
 # Ray's own models use what pydantic will remove.
@@ -156,10 +213,10 @@ def test_what_it_refers_to_is_there(document: dict[str, Any]) -> None:
         last = stages(DOCKERFILE.read_text())[-1]
         assert mount["mountPath"] == last.environment()["RAYTASKS_ARTIFACTS_URL"]
         assert pod["spec"]["securityContext"]["runAsUser"] == int(last.last("USER").split(":")[0])
-    monitor, *_ = documents(KUBERAY / "servicemonitor.yaml")
-    [endpoint] = monitor["spec"]["endpoints"]
-    credentials = endpoint["authorization"]["credentials"]
-    assert credentials["key"] in secrets[credentials["name"]]["stringData"]
+    for monitor in documents(KUBERAY / "servicemonitor.yaml"):
+        [endpoint] = monitor["spec"]["endpoints"]
+        credentials = endpoint["authorization"]["credentials"]
+        assert credentials["key"] in secrets[credentials["name"]]["stringData"]
 
 
 def test_labels_and_ports_meet() -> None:
@@ -168,17 +225,15 @@ def test_labels_and_ports_meet() -> None:
     head = container(pods(custom())["head"])
     named = {item["name"]: item["containerPort"] for item in head["ports"]}
     assert named[port["targetPort"]] == 8000
-    [monitor] = documents(KUBERAY / "servicemonitor.yaml")
+    monitor, _ = documents(KUBERAY / "servicemonitor.yaml")
     wanted = monitor["spec"]["selector"]["matchLabels"]
     assert wanted.items() <= service["metadata"]["labels"].items()
     assert monitor["spec"]["endpoints"][0]["port"] == port["name"]
     policy, redis_policy = documents(KUBERAY / "network.yaml")
-    [budget] = documents(KUBERAY / "disruption.yaml")
     for document in (custom(CLUSTER), custom(SERVICE)):
         for pod in pods(document).values():
             labels = pod["metadata"]["labels"]
             assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
-        assert budget["spec"]["selector"]["matchLabels"]["app"] == labels["app"]
     [stateful] = (
         item for item in documents(KUBERAY / "redis.yaml") if item["kind"] == "StatefulSet"
     )

@@ -21,6 +21,7 @@ from tests.deploy.schemas import (
     problems,
     ray_schema,
 )
+from tests.docs.blocks import DOCUMENTS, blocks_of
 
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 COMPOSE = DEPLOY / "compose.yaml"
@@ -79,6 +80,12 @@ def test_a_unit_starts_a_command_with_its_variables(unit: Path) -> None:
     assert set(re.findall(r"\$\{(\w+)\}", command[2])) <= set(names)
 
 
+def test_a_service_that_is_told_to_end_stays_down() -> None:
+    """`up` ends with 0 after `raytasks down`: `tests/cluster/test_own_ray.py`."""
+    text = (DEPLOY / "systemd" / "raytasks.service").read_text()
+    assert re.findall(r"^Restart=(.*)$", text, re.MULTILINE) == ["on-failure"]
+
+
 def test_ray_takes_cluster_yaml() -> None:
     config = yaml.safe_load((ROOT / "cluster.yaml").read_text())
     assert problems(config, ray_schema()) == []
@@ -135,6 +142,22 @@ def test_a_worker_of_compose_knows_no_secret_but_the_token() -> None:
     assert stages(DOCKERFILE.read_text())[-1].last("CMD")
 
 
+def test_docker_gives_the_head_time_to_stop() -> None:
+    """Docker's own ten seconds are those of the tasks alone: Ray would be killed."""
+    needed = Settings.model_fields["stop_grace_seconds"].default + 30
+    by_compose = compose()["services"]["head"]["stop_grace_period"]
+    assert int(by_compose.removesuffix("s")) >= needed
+    runs = [
+        block.code
+        for document in DOCUMENTS
+        for block in blocks_of(document)
+        if "docker run" in block.code
+    ]
+    assert runs
+    for code in runs:
+        assert f"--stop-timeout {by_compose.removesuffix('s')} " in code
+
+
 def test_its_prometheus_is_ours_at_another_address() -> None:
     ours = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
     theirs = yaml.safe_load((DEPLOY / "compose" / "prometheus.yml").read_text())
@@ -155,3 +178,43 @@ def test_grafana_finds_prometheus_and_the_dashboard() -> None:
     [provider] = yaml.safe_load((folder / "dashboards" / "raytasks.yml").read_text())["providers"]
     mounted = [volume.split(":")[1] for volume in compose()["services"]["grafana"]["volumes"]]
     assert f"{provider['options']['path']}/raytasks.json" in mounted
+
+
+def section(page: str, heading: str) -> str:
+    """Return the text below a heading of a document, down to the next heading."""
+    _, _, rest = (ROOT / "docs" / page).read_text().partition(f"\n{heading}\n")
+    return re.split(r"^#{1,3} ", rest, maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def test_the_stop_of_each_supervisor_is_in_the_documents() -> None:
+    """Docker and Kubernetes start the service again after `raytasks down`."""
+    stops = section("operation.md", "### Stop the service")
+    for unit in UNITS:
+        assert f"`systemctl stop {unit.stem}`" in stops
+    ours = [name for name, service in compose()["services"].items() if "build" in service]
+    assert all(compose()["services"][name]["restart"] == "unless-stopped" for name in ours)
+    assert f"`docker compose --file deploy/compose.yaml stop {' '.join(ours)}`" in stops
+    for kind in ("raycluster", "rayservice"):
+        [name] = (
+            item["metadata"]["name"]
+            for item in documents(DEPLOY / "kuberay" / f"{kind}.yaml")
+            if item["kind"].lower() == kind
+        )
+        patch = '{"spec":{"suspend":true}}'
+        assert f"`kubectl patch {kind} {name} --type merge --patch '{patch}'`" in stops
+
+
+@pytest.mark.parametrize(
+    ("page", "heading"),
+    [
+        ("operation.md", "## Backup"),
+        ("operation.md", "## Upgrade and rollback"),
+        ("operation.md", "## What runs"),
+        ("upgrading.md", "## Stop the service"),
+        ("upgrading.md", "## Go back"),
+        ("database.md", "## Back up and restore"),
+        ("client.md", "## The command line"),
+    ],
+)
+def test_who_tells_to_stop_says_how_supervisors_do(page: str, heading: str) -> None:
+    assert re.search(r"\]\((operation\.md)?#stop-the-service\)", section(page, heading))

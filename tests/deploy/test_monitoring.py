@@ -28,7 +28,8 @@ needs_prometheus = pytest.mark.skipif(
 )
 
 
-def promtool(*arguments: str, folder: Path = PROMETHEUS) -> None:
+def promtool(*arguments: str, folder: Path = PROMETHEUS) -> str:
+    """Run promtool, and return what it prints."""
     done = subprocess.run(
         ["promtool", *arguments],
         check=False,
@@ -38,6 +39,7 @@ def promtool(*arguments: str, folder: Path = PROMETHEUS) -> None:
         timeout=60,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def of_dashboard() -> list[str]:
@@ -122,6 +124,13 @@ def watched(url: str, folder: Path) -> Iterator[httpx.Client]:
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
     shutil.copy(PROMETHEUS / "alerts.yml", folder)
     (folder / "raytasks-key").write_text(KEYS["r"])
+    with running(folder) as client:
+        yield client
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[httpx.Client]:
+    """Run Prometheus with the configuration in a folder; give a client of it."""
     address = f"127.0.0.1:{quiet_port()}"
     command = [
         "prometheus",

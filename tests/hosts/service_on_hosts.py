@@ -230,12 +230,9 @@ class ServiceOnHosts:
         return "\n".join(f"--- {file.name}\n{file.read_text()[-3000:]}" for file in files)
 
     def _environment(self, host: Host) -> dict[str, str]:
-        runtime = host.folder / "runtime"
-        runtime.mkdir(mode=0o700, exist_ok=True)
         common = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
-            "XDG_RUNTIME_DIR": str(runtime),
             "RAY_AUTH_TOKEN_PATH": str(self.folder / "ray-token"),
             "RAY_AUTH_MODE": "token",
             "RAY_worker_niceness": "0",

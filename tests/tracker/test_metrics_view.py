@@ -2,14 +2,18 @@
 
 import pytest
 
-from raytasks.pools.cluster_view import ClusterNode
+from raytasks.model.controls import Limit
+from raytasks.model.handler_info import HandlerInfo, HandlerKind
+from raytasks.pools.cluster_view import ClusterNode, PoolView
+from raytasks.protocol.commands import PauseWork
 from raytasks.protocol.queries import Metrics
 from raytasks.store.store import Store
 from raytasks.testing import FakeClock
 from raytasks.tracker import histograms, metrics_view
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.metrics_view import nodes_by_state, with_starting
-from tests.making import new_task
+from tests.making import NOW, new_task
+from tests.tracker.test_waiting import Played
 from tests.tracking import ScriptedRunner, let_run
 
 
@@ -30,6 +34,27 @@ async def test_runners_are_counted_by_pool_and_state(tracker: Tracker) -> None:
     ]
     assert ("other", "starting", 3) in with_starting(found, {"other": 2, "new": 1})
     assert ("new", "idle", 0) in with_starting(found, {"new": 1})
+
+
+async def test_ready_tasks_are_those_that_wait_for_a_runner_alone(
+    tracker: Tracker, clock: FakeClock
+) -> None:
+    pools = (PoolView("shared", ("short", "long")), PoolView("own", ("held", "paused")))
+    tracker.observer.outlook = Played(shown=pools)
+    limits = (Limit("one", running=1),)
+    tracker.set_handlers([HandlerInfo("held", HandlerKind.FUNCTION, (0, 1), limits=limits)])
+    clock.advance(1)
+    tracker.ticker.wake.set()
+    await tracker.execute(PauseWork(task_type="paused"))
+    names = ("short", "short", "long", "held", "held", "paused", "no_handler")
+    for number, name in enumerate(names):
+        await tracker.submit([new_task(number, task_type=name)])
+    await tracker.submit([new_task(7, task_type="short", run_at=NOW + 60)])
+    assert (await tracker.read(Metrics())).ready == {"shared": 3, "own": 2}
+    runner = ScriptedRunner(tracker, pool="own", held=2)
+    await runner.claim()
+    assert (await tracker.read(Metrics())).ready == {"shared": 3, "own": 0}
+    await runner.hang_up()
 
 
 def test_nodes_are_counted_by_state() -> None:
