@@ -50,19 +50,25 @@ export function choose(name) {
   setQuery({ namespace: namespaceInUrl(name), cursor: null });
 }
 
-/** Finds out who this tab is. */
+let asking = new AbortController();
+
+/** Finds out who this tab is. Called again while the service is away, it leaves that to be seen. */
 export async function begin() {
+  asking.abort();
+  asking = new AbortController();
+  const { signal: abort } = asking;
   credentials.key = sessionStorage.getItem(STORED) ?? "";
   if (!credentials.key && document.documentElement.dataset.key === "needed") {
     forget();
     return;
   }
-  status.value = "loading";
+  if (status.peek() !== "away") status.value = "loading";
   try {
-    me.value = await get("/me");
+    me.value = await get("/me", {}, abort);
     needsKey.value = credentials.key !== "";
     status.value = "ready";
   } catch (error) {
+    if (abort.aborted) return;
     if (error.status === 401) forget(credentials.key ? error.message : "");
     else status.value = "away";
   }

@@ -3,7 +3,7 @@
  */
 import { html } from "../../lib.js";
 import { get } from "../../core/api.js";
-import { useEvery, useLoad } from "../../core/loading.js";
+import { useLoad, useRefresh } from "../../core/loading.js";
 import { go, href, place } from "../../core/router.js";
 import { mayOperateAll, namespace, namespaceInUrl } from "../../core/session.js";
 import { Empty, Loaded } from "../../parts/conditions.js";
@@ -76,7 +76,7 @@ function AuditView() {
   const page = useLoad(
     (abort) => get("/audit", { ...asked, cursor, limit: PAGE }, abort), [JSON.stringify([asked, cursor])], { keep: true },
   );
-  useEvery(LOOK_SECONDS, () => { if (!cursor) page.reload(); }); // older pages do not change
+  useRefresh(LOOK_SECONDS, { ...page, reload: () => !cursor && page.reload() }); // older pages do not change
   const kept = Object.fromEntries([...PARTS, "only"].map((name) => [name, query.get(name)]));
   return html`<${ViewHead} title="Audit"><span class="muted">What people did; kept for 90 days</span></>
     <${Filter} filter=${filter} />

@@ -5,7 +5,7 @@ import { signal, useEffect, useMemo, useRef } from "../../lib.js";
 import { send } from "../../core/api.js";
 import { listen } from "../../core/feed.js";
 import { members } from "../../core/json_text.js";
-import { useEvery, useLoad } from "../../core/loading.js";
+import { useLoad, useRefresh } from "../../core/loading.js";
 import { inNamespace } from "../../core/session.js";
 import { isFinal } from "../../core/states.js";
 import { follow } from "../../core/stream.js";
@@ -33,7 +33,7 @@ export function useTask(id) {
   const final = useRef(false);
   final.current = there && isFinal(task.data.state);
   const waits = there && !isFinal(task.data.state);
-  useEvery(LOOK_SECONDS, () => waits && reload());
+  useRefresh(LOOK_SECONDS, { ...task, reload: () => waits && reload() });
 
   useEffect(() => {
     if (!there) return undefined;
