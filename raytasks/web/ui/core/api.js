@@ -53,9 +53,10 @@ export async function send(method, path, { query, body, headers, abort, accepts 
   const sent = new Headers(headers);
   if (credentials.key) sent.set("Authorization", `Bearer ${credentials.key}`);
   if (body !== undefined) sent.set("Content-Type", "application/json");
+  const url = urlOf(path, query);
   let answer;
   try {
-    answer = await fetch(urlOf(path, query), {
+    answer = await fetch(url, {
       method, body, headers: sent, signal: abort, credentials: "omit", cache: "no-store",
     });
   } catch (error) {
