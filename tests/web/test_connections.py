@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Iterator
+from email.utils import formatdate
 from typing import Any
 
 import httpx
@@ -130,3 +131,66 @@ def test_a_page_costs_little_while_tasks_run(
     assert len(opened.urls) <= 4 + 2 * seconds / 0.5, opened.urls
     assert calls["Statistics"] <= 2 + seconds
     assert set(calls) <= {"submit", "changes", "Statistics"}
+
+
+IN_TWO = {"Retry-After": "2"}
+BUSY: tuple[tuple[int, dict[str, str], float], ...] = (
+    (429, IN_TWO, 2.0), (503, IN_TWO, 2.0), (408, {}, 0.0), (425, {}, 0.0),
+)  # fmt: skip
+"""Statuses that mend themselves, and how many seconds a client must wait."""
+
+
+@pytest.mark.parametrize(("status", "headers", "seconds"), BUSY)
+@pytest.mark.parametrize(
+    ("place", "stream", "shows"),
+    [
+        ("/tasks", "/tasks/events", ".connection[data-state=live]"),
+        ("/log", "/logs", ".log.service"),
+        ("/tasks/{failed}", "/tasks/{failed}/events", ".log"),
+    ],
+)
+def test_a_stream_that_is_put_off_is_tried_again(
+    visit: Visit, filled: FilledService, place: str, stream: str, shows: str,
+    status: int, headers: dict[str, str], seconds: float,
+) -> None:  # fmt: skip
+    """A proxy that limits requests, or waits for them, is no reason to give up the live view."""
+    opened = visit("/types")
+    opened.expected = (str(status),)
+    connection(opened, "live").wait_for()
+    times: list[float] = []
+
+    def answer(route: Any) -> None:
+        times.append(time.monotonic())
+        if len(times) == 1:
+            route.fulfill(status=status, headers=headers, content_type="text/html", body="later")
+        else:
+            route.continue_()
+
+    opened.page.route(re.compile(stream.format(**filled.tasks) + r"(\?|$)"), answer)
+    opened.page.reload()  # so that the route is in force
+    opened.page.get_by_role("heading", name="Types").wait_for()
+    if place != "/tasks":
+        opened.go(place.format(**filled.tasks))
+    opened.page.locator(shows).wait_for()
+    assert len(times) == 2
+    assert times[1] - times[0] > seconds
+
+
+def test_a_date_says_when_a_stream_is_tried_again(visit: Visit) -> None:
+    opened = visit("/types")
+    opened.expected = ("429",)
+    connection(opened, "live").wait_for()
+    times: list[float] = []
+
+    def answer(route: Any) -> None:
+        times.append(time.time())
+        later = formatdate(times[0] + 3, usegmt=True)
+        if len(times) == 1:
+            route.fulfill(status=429, headers={"Retry-After": later, "Content-Type": "text/html"})
+        else:
+            route.continue_()
+
+    opened.page.route("**/tasks/events*", answer)
+    opened.page.reload()  # so that the route is in force
+    connection(opened, "live").wait_for()
+    assert times[1] - times[0] > 1.9  # a date has whole seconds

@@ -1,8 +1,8 @@
 /**
  * A stream of server-sent events by `fetch`: EventSource cannot send a key.
  *
- * It connects again by itself, with jitter, after the last id that it has seen; it rests while the
- * tab is hidden.
+ * It connects again by itself, with jitter, after the last id that it has seen, and not before an
+ * answer's `Retry-After`. It rests while the tab is hidden.
  */
 import { effect } from "../lib.js";
 import { send } from "./api.js";
@@ -38,19 +38,19 @@ export function follow(path, { query, onEvent, onOpen, onRead, onState, ends = (
       (error) => {
         if (error.name === "AbortError" && !abort.silent) return;
         if (["refused", "missing", "invalid"].includes(error.kind)) finish(error);
-        else again(abort);
+        else again(abort, error.restMs);
       },
     );
   }
 
-  function again(abort) {
+  function again(abort, restMs = 0) {
     if (over || running !== abort) return;
     running = null;
     lost = true;
     onState?.("away");
     const wait = Math.min(LONGEST_PAUSE, 500 * 2 ** pause) * (0.5 + Math.random());
     pause += 1;
-    timer = setTimeout(connect, wait);
+    timer = setTimeout(connect, Math.max(wait, restMs));
   }
 
   function finish(state) {
