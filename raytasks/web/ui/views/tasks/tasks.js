@@ -20,6 +20,7 @@ import { Rows } from "./rows.js";
 function Count({ page, seen }) {
   const shown = seen + page.tasks.length;
   if (page.total !== null) return html`<span class="num">${number(page.total)} ${page.total === 1 ? "task" : "tasks"}</span>`;
+  if (shown === 0 && page.next_cursor) return "none found yet";
   return html`<span class="num">${page.next_cursor ? "more than " : ""}${number(shown)} ${shown === 1 ? "task" : "tasks"}</span>`;
 }
 
@@ -42,12 +43,26 @@ function Progress({ progress }) {
     ${" "}<span class="num">${number(done)}${of ? ` of ${number(of)}` : ""}${held}</span></span>`;
 }
 
+function olderThan(page, seen) {
+  return href("/tasks", {
+    ...Object.fromEntries(keptQuery()), cursor: page.next_cursor, seen: String(seen + page.tasks.length),
+  });
+}
+
+/** There is no task: to the end, or among those that were looked at so far. */
+function None({ page, cursor, seen }) {
+  if (page.next_cursor) {
+    return html`<${Empty} title="None found yet"><p>None of the ${cursor ? "next" : "newest"} ${number(page.looked)} tasks matches. There are older ones.</p>
+      <p><a class="button primary" href=${olderThan(page, seen)}>Look further</a></p></>`;
+  }
+  if (cursor) return html`<${Empty} title="No older task matches"><p>The newer ones are on the pages before.</p></>`;
+  return html`<${Empty} title="No task matches"><p>Change the filter, or clear it. New tasks that match appear here by themselves.</p></>`;
+}
+
 function Foot({ page, cursor, seen }) {
   return html`<div class="list-foot">
     ${cursor && html`<a href=${href("/tasks", { ...Object.fromEntries(keptQuery()), cursor: null, seen: null })}>← Newest</a>`}
-    ${page.next_cursor && html`<a href=${href("/tasks", {
-      ...Object.fromEntries(keptQuery()), cursor: page.next_cursor, seen: String(seen + page.tasks.length),
-    })}>Older →</a>`}</div>`;
+    ${page.next_cursor && html`<a href=${olderThan(page, seen)}>Older →</a>`}</div>`;
 }
 
 function keptQuery() {
@@ -69,7 +84,7 @@ function TasksView() {
   useShortcut("p", paused ? "Let the list move again" : "Hold the list still", () => setPaused(!paused));
   useShortcut("/", "Filter by tag", () => document.querySelector(".filter input[name=tag]")?.focus());
   const operates = may("operate");
-  const none = page.data?.tasks.length === 0 && !isNarrow(filter) && !cursor;
+  const none = page.data?.tasks.length === 0 && page.data.next_cursor === null && !isNarrow(filter) && !cursor;
   const chosen = (page.data?.tasks ?? []).filter(({ task_id: id }) => picked.has(id));
   const actions = html`<${Progress} progress=${progress} />
     ${operates && !none && html`<${BulkButtons} filter=${filter} chosen=${chosen} onProgress=${setProgress} busy=${progress !== null} />`}
@@ -78,7 +93,7 @@ function TasksView() {
       ${page.data && !none && html`<span class="muted"><${Count} page=${page.data} seen=${seen} /></span>`}</>
     ${none ? html`<${WaysToSubmit} />` : html`<${FilterBar} filter=${filter} stats=${stats.data} />
     <${Loaded} of=${page} what="tasks">${(data) => (data.tasks.length === 0
-      ? html`<${Empty} title="No task matches"><p>Change the filter, or clear it. New tasks that match appear here by themselves.</p></>`
+      ? html`<${None} page=${data} cursor=${cursor} seen=${seen} />`
       : html`<${Rows} tasks=${data.tasks} picked=${picked} setPicked=${setPicked} pickable=${operates} />`)}</>`}
     ${page.data && html`<${Foot} page=${page.data} cursor=${cursor} seen=${seen} />`}`;
 }
