@@ -48,6 +48,11 @@ export function namespaceInUrl(name) {
   return name === DEFAULT_NAMESPACE ? null : name;
 }
 
+/** Returns the values of a link into the namespace of a query, as of `inNamespace`. */
+export function inUrl({ namespace: name }) {
+  return { namespace: name && namespaceInUrl(name) };
+}
+
 /** Shows another namespace. */
 export function choose(name) {
   setQuery({ namespace: namespaceInUrl(name), cursor: null });

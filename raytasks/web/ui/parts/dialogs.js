@@ -4,6 +4,7 @@
  * The browser's own `<dialog>` keeps the focus inside, and Escape closes it.
  */
 import { html, signal, useLayoutEffect, useRef } from "../lib.js";
+import { complain } from "../core/notices.js";
 
 const asked = signal(null);
 
@@ -26,8 +27,15 @@ export function Dialog({ title, onClose, children }) {
 /**
  * Asks before an act. Resolves to null for no, else to the text of the field (`field` is its
  * label), or to "".
+ *
+ * One question is open at a time. A further one is not asked: it could get the answer that was meant
+ * for the first. A notice says so.
  */
 export function confirm({ title, text, act, danger = false, field = null }) {
+  if (asked.peek()) {
+    complain(new Error(`nothing was done: "${title}" came while another question was open; ask for it again`));
+    return Promise.resolve(null);
+  }
   return new Promise((resolve) => {
     asked.value = { title, text, act, danger, field, resolve };
   });

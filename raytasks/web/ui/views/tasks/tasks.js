@@ -4,6 +4,7 @@
 import { html, useEffect, useState } from "../../lib.js";
 import { number } from "../../core/format.js";
 import { useShortcut } from "../../core/keyboard.js";
+import { useOneAtATime } from "../../core/pacing.js";
 import { href, place, setQuery } from "../../core/router.js";
 import { may } from "../../core/session.js";
 import { ACTS } from "../../core/states.js";
@@ -24,15 +25,33 @@ function Count({ page, seen }) {
   return html`<span class="num">${page.next_cursor ? "more than " : ""}${number(shown)} ${shown === 1 ? "task" : "tasks"}</span>`;
 }
 
-function BulkButtons({ filter, chosen, onProgress, busy }) {
+function BulkButtons({ filter, chosen, onProgress }) {
+  const { busy, run } = useOneAtATime();
   const one = (action, title) => {
     const body = chosen.length > 0 ? null : bulkOf(action, filter);
-    const act = () => (chosen.length > 0 ? actOnSelected(action, chosen, onProgress) : actOnAll(body, onProgress));
+    const act = () => run(() => (chosen.length > 0 ? actOnSelected(action, chosen, onProgress) : actOnAll(body, onProgress)));
     const what = chosen.length > 0 ? `${chosen.length} selected` : "all that match";
     const why = chosen.length === 0 && !body ? `None of these states can be ${ACTS[action].past}` : undefined;
-    return html`<button type="button" title=${why} disabled=${busy || (chosen.length === 0 && !body)} onClick=${act}>${title} ${what}…</button>`;
+    return html`<button type="button" title=${why} disabled=${chosen.length === 0 && !body} aria-disabled=${busy ? "true" : undefined} onClick=${act}>${title} ${what}…</button>`;
   };
   return html`${one("retry", "Retry")}${one("cancel", "Cancel")}`;
+}
+
+/**
+ * Returns `{picked, chosen, setPicked}`: a Map of the selected tasks by id, and these tasks as they are
+ * shown now. It stands until one ends it, or goes elsewhere: its tasks may leave the page.
+ */
+function useSelection(tasks, where) {
+  const [picked, setPicked] = useState(new Map());
+  useEffect(() => setPicked(new Map()), [where]);
+  const shown = new Map(tasks.map((task) => [task.task_id, task]));
+  const chosen = [...picked].map(([id, task]) => shown.get(id) ?? task);
+  return { picked, chosen, setPicked, unseen: chosen.filter(({ task_id: id }) => !shown.has(id)).length };
+}
+
+function Selection({ unseen, clear }) {
+  return html`${unseen > 0 && html`<span class="muted num">${number(unseen)} of them not on this page</span>`}
+    <button type="button" onClick=${clear}>Clear selection</button>`;
 }
 
 function Progress({ progress }) {
@@ -76,18 +95,16 @@ function TasksView() {
   const cursor = query.get("cursor") ?? "";
   const seen = cursor ? Number(query.get("seen")) || 0 : 0;
   const [paused, setPaused] = useState(false);
-  const [picked, setPicked] = useState(new Set());
   const [progress, setProgress] = useState(null);
   const { page, stats } = useLiveList(filter, cursor, paused);
-  const where = JSON.stringify([filter, cursor]);
-  useEffect(() => setPicked(new Set()), [where]);
+  const { picked, chosen, setPicked, unseen } = useSelection(page.data?.tasks ?? [], JSON.stringify([filter, cursor]));
   useShortcut("p", paused ? "Let the list move again" : "Hold the list still", () => setPaused(!paused));
   useShortcut("/", "Filter by tag", () => document.querySelector(".filter input[name=tag]")?.focus());
   const operates = may("operate");
   const none = page.data?.tasks.length === 0 && page.data.next_cursor === null && !isNarrow(filter) && !cursor;
-  const chosen = (page.data?.tasks ?? []).filter(({ task_id: id }) => picked.has(id));
   const actions = html`<${Progress} progress=${progress} />
-    ${operates && !none && html`<${BulkButtons} filter=${filter} chosen=${chosen} onProgress=${setProgress} busy=${progress !== null} />`}
+    ${operates && !none && html`<${BulkButtons} filter=${filter} chosen=${chosen} onProgress=${setProgress} />`}
+    ${chosen.length > 0 && html`<${Selection} unseen=${unseen} clear=${() => setPicked(new Map())} />`}
     <button type="button" aria-pressed=${paused ? "true" : "false"} onClick=${() => setPaused(!paused)}>${paused ? "Go on" : "Hold still"}</button>`;
   return html`<${ViewHead} title="Tasks" actions=${actions}>
       ${page.data && !none && html`<span class="muted"><${Count} page=${page.data} seen=${seen} /></span>`}</>
