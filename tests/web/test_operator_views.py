@@ -205,6 +205,7 @@ class TestAudit:
         page.get_by_role("heading", name="No act").wait_for()
         page.get_by_label("Only namespace default").check()
         page.get_by_label("Since").fill("2020-01-31T12:00")
+        page.keyboard.press("Enter")
         page.wait_for_url(re.compile("since"))
         assert query_of(opened).keys() == {"action", "by", "only", "since"}
         page.get_by_role("button", name="Clear filter").click()
