@@ -227,6 +227,22 @@ class TestAudit:
         rows(opened, "Audit").nth(49).wait_for()
         assert query_of(opened) == {"action": ["pause"], "by": ["ci"]}
 
+    def test_it_has_all_acts(self, visit: Visit) -> None:
+        opened = visit("/audit")
+        options = opened.page.get_by_label("What").locator("option")
+        options.first.wait_for(state="attached")
+        values = options.evaluate_all("all => all.map(one => one.value)")
+        assert sorted(values) == sorted(["", *ActionName])
+        assert not set(options.all_inner_texts()) & set(ActionName)
+
+    def test_a_replaced_task_is_linked(self, visit: Visit, http: httpx.Client) -> None:
+        unique = {"key": "audited", "on_conflict": "replace"}
+        for value in (1, 2):
+            body = {"task_type": "noop", "payload": {"v": value}, "delay_seconds": 3600}
+            task_id = http.post("/tasks/", json=body | {"unique": unique}).json()["task_id"]
+        opened = visit("/audit?action=replace")
+        opened.page.locator(f"table.audit a[title='{task_id}']").wait_for()
+
 
 class TestLog:
     def test_a_scroll_that_is_told_when_its_box_has_gone_is_no_error(self, visit: Visit) -> None:
@@ -270,6 +286,23 @@ class TestLog:
         page.get_by_text("kept back").wait_for()
         line.locator(f"a[title='{filled.tasks['done']}']").click()
         page.locator(".state[data-state=COMPLETED]").wait_for()
+
+    def test_a_log_that_is_held_still_takes_another_filter(
+        self, visit: Visit, filled: FilledService
+    ) -> None:
+        log = filled.service.tracker.log
+        log.write("ERROR", "held before")
+        opened = visit("/log")
+        page = opened.page
+        page.get_by_text("held before").wait_for()
+        page.get_by_role("button", name="Hold still").click()
+        page.get_by_label("Level").select_option("ERROR")
+        page.wait_for_url("**level=ERROR")
+        page.locator(".log").get_by_text("held before").wait_for()
+        until_count(page.locator(".log [data-level=INFO]"), 0)
+        log.write("ERROR", "held after")
+        page.get_by_text("(1 new)").wait_for()
+        assert page.get_by_text("held after").count() == 0
 
     def test_the_filter_is_in_the_url(self, visit: Visit, filled: FilledService) -> None:
         log = filled.service.tracker.log

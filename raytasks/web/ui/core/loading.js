@@ -25,8 +25,10 @@ export function useLoad(load, deps = [], { keep = false } = {}) {
       if (!abort.signal.aborted) setState({ data, error: null, loading: false });
     } catch (error) {
       if (abort.signal.aborted) return;
-      if (!("kind" in error)) throw error;
-      setState((last) => ({ data: last.data, error, loading: false }));
+      const ours = !("kind" in error); // a mistake of the page, or an answer that it does not understand
+      const told = ours ? { kind: "broken", message: error.message } : error;
+      setState((last) => ({ data: last.data, error: told, loading: false }));
+      if (ours) throw error;
     }
   }, deps);
   useEffect(() => {

@@ -14,13 +14,15 @@ const asked = signal(null);
  */
 export function Dialog({ title, onClose, children }) {
   const box = useRef(null);
+  const pressed = useRef(null); // a drag out of the dialog, or into it, does not close it
   useLayoutEffect(() => {
     const before = document.activeElement;
     box.current.showModal();
     return () => before?.focus?.();
   }, []);
   return html`<dialog ref=${box} aria-labelledby="dialog-title" onClose=${onClose}
-    onClick=${(event) => event.target === box.current && onClose()}>
+    onMouseDown=${(event) => { pressed.current = event.target; }}
+    onMouseUp=${({ target }) => target === box.current && pressed.current === target && onClose()}>
     <div class="dialog"><h2 id="dialog-title">${title}</h2>${children}</div></dialog>`;
 }
 

@@ -20,7 +20,7 @@ function merged(known, fresh) {
  *
  * Returns the signals `{lines, state, kept}`: the lines, null until they are known, with
  * `{gap: true, id}` among them where some are gone; the state as of `follow`; and how many lines that
- * came are kept back while `held` (a signal) is true.
+ * came are kept back while `held` (a signal) is true. Those that were there before are shown.
  */
 export function useLogLines(filter, held) {
   const key = JSON.stringify(filter);
@@ -31,7 +31,7 @@ export function useLogLines(filter, held) {
     let timer = 0;
     const flush = () => {
       timer = 0;
-      if (held.peek()) { found.kept.value = fresh.length; return; }
+      if (held.peek() && found.lines.peek() !== null) { found.kept.value = fresh.length; return; }
       found.lines.value = merged(found.lines.peek() ?? [], fresh);
       found.kept.value = 0;
       fresh = [];
