@@ -194,3 +194,46 @@ def test_a_date_says_when_a_stream_is_tried_again(visit: Visit) -> None:
     opened.page.reload()  # so that the route is in force
     connection(opened, "live").wait_for()
     assert times[1] - times[0] > 1.9  # a date has whole seconds
+
+
+def test_many_windows_do_not_stall_one_another(visit: Visit, filled: FilledService) -> None:
+    """A browser opens six connections to an address, and each window holds one of them."""
+    for _ in range(2):
+        for place, part in ((f"/tasks/{filled.tasks['later']}", "PENDING"), ("/log", "line")):
+            opened = visit(place)
+            opened.page.locator("main").get_by_text(part).first.wait_for()
+            connection(opened, "live").wait_for()
+    last = visit("/tasks")
+    connection(last, "live").wait_for()
+    last.page.locator("table.tasks tbody tr").first.wait_for()
+
+
+def test_the_feed_goes_on_after_a_stream_of_a_view(visit: Visit, http: httpx.Client) -> None:
+    """The feed tells then what it has missed. A retry is followed from the end of a task on."""
+    task_id = submit(http, task_type="noop", delay_seconds=3600)
+    opened = visit("/tasks?task_type=noop")
+    page = opened.page
+    connection(opened, "live").wait_for()
+    with page.expect_request(f"**/{task_id}/events*"):
+        link(opened, task_id).click()
+    page.locator(".state[data-state=PENDING]").wait_for()
+    places: list[str | None] = []
+    streams: list[str] = []
+
+    def note(request: Any) -> None:
+        if "/tasks/events" in request.url:
+            places.append(request.headers.get("last-event-id"))
+        if f"/{task_id}/events" in request.url:
+            streams.append(request.url)
+
+    page.on("request", note)
+    with page.expect_request("**/tasks/events*"):
+        http.post(f"/tasks/{task_id}/cancel")
+    page.locator(".state[data-state=CANCELLED]").wait_for()
+    connection(opened, "live").wait_for()
+    assert all(places)  # it goes on after the last event that it had seen
+    assert streams == []  # what the feed tells late does not begin the task's stream again
+    with page.expect_request(f"**/{task_id}/events*"):
+        http.post(f"/tasks/{task_id}/retry", json={"delay_seconds": 3600})
+    page.locator(".state[data-state=PENDING]").wait_for()
+    http.post(f"/tasks/{task_id}/cancel")

@@ -30,7 +30,7 @@ VIEWS = (
 def test_a_view_loads_once_when_it_opens(
     visit: Visit, filled: FilledService, place: str, asked: str
 ) -> None:
-    opened = visit("/log")
+    opened = visit("/limits" if place != "/limits" else "/types")
     connection(opened, "live").wait_for()
     opened.urls.clear()
     path = asked.format(**filled.tasks)

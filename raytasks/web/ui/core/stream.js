@@ -19,9 +19,10 @@ const LONGEST_PAUSE = 15_000;
  * `gap` comes. `onState` gets `connecting`, `live`, `away` (from a loss until it is live again),
  * `paused`, `ended`, or an ApiError that no new try would mend. `ends(event)` says whether the stream
  * is over with this event. `onRead` is called after each piece that has come, with events or without:
- * after the first one, all is known that was there before.
+ * after the first one, all is known that was there before. While the signal `rests` is true, it is
+ * `paused`, and goes on afterwards as after a loss.
  */
-export function follow(path, { query, onEvent, onOpen, onRead, onState, ends = () => false }) {
+export function follow(path, { query, onEvent, onOpen, onRead, onState, rests, ends = () => false }) {
   let last = null;
   let over = false;
   let running = null;
@@ -90,7 +91,7 @@ export function follow(path, { query, onEvent, onOpen, onRead, onState, ends = (
 
   const unwatch = effect(() => {
     if (over) return;
-    if (visible.value) {
+    if (visible.value && !rests?.value) {
       if (!running) { clearTimeout(timer); connect(); }
     } else {
       clearTimeout(timer);

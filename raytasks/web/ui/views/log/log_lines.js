@@ -2,7 +2,7 @@
  * The lines of the service's log as they come, from the newest of before on.
  */
 import { signal, useEffect, useMemo } from "../../lib.js";
-import { follow } from "../../core/stream.js";
+import { followInstead } from "../../core/feed.js";
 
 /** How many lines are shown at most; the oldest go first. */
 export const MOST = 2000;
@@ -41,7 +41,7 @@ export function useLogLines(filter, held) {
       if (fresh.length > MOST) fresh.shift();
       timer ||= setTimeout(flush, TOGETHER_MS);
     };
-    const stop = follow("/logs", {
+    const stop = followInstead("/logs", {
       query: filter,
       onState: (state) => { found.state.value = state; },
       onOpen: (resumed) => { if (!resumed) { found.lines.value = null; fresh = []; } },
