@@ -15,7 +15,7 @@ const LOOK_SECONDS = 3;
 
 /** The acts that the audit tells of, in words. */
 const ACTS = {
-  retry: "Retry a task", cancel: "Cancel a task", change: "Change a task", replace: "Replace a task", delete: "Delete a task",
+  retry: "Retry a task", cancel: "Cancel a task", replace: "Replace a task", change: "Change a task", delete: "Delete a task",
   bulk_retry: "Retry many tasks", bulk_cancel: "Cancel many tasks", bulk_delete: "Delete many tasks",
   pause: "Pause", resume: "Resume", deploy: "Deploy a version", stop: "Stop the service",
   set_limit: "Set a limit", clear_limit: "Clear a limit", set_pool: "Set a pool", clear_pool: "Clear a pool",
