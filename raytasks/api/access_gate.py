@@ -18,13 +18,21 @@ from raytasks.settings import Settings, is_loopback
 PUBLIC = frozenset({"/health", "/livez", "/readyz", "/openapi.json"}) | PAGES
 """The paths that answer without a key. A signed link opens a task's file without one, too."""
 
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+"""The methods that change nothing."""
+
+_OWN_SITES = frozenset({"same-origin", "none"})
+"""The values of `Sec-Fetch-Site` for requests of this service's own page, or of the user."""
+
 
 class AccessGate:
     """An ASGI wrapper that checks who may call, and notes the caller in `request.state.caller`.
 
-    Without any key, and with `DEBUG`, only requests to a loopback name may pass. A page from
-    elsewhere in a browser cannot send such a request. That holds even if its own name is made to
-    lead to this machine (DNS rebinding).
+    Without any key, and with `DEBUG`, only requests to a loopback name may pass. So a web page
+    whose own name is made to lead to this machine (DNS rebinding) is refused. Any page can send a
+    request to a loopback name, but cannot read the answer. The browser says in `Origin` and
+    `Sec-Fetch-Site` where such a request comes from. One that could change something is refused if
+    it comes from another origin.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -49,7 +57,9 @@ class AccessGate:
 
     def _admit(self, scope: Scope) -> Caller:
         if self._local:
-            _check_host(header_values(scope, b"host"))
+            host = _check_host(header_values(scope, b"host"))
+            if scope["method"] not in _READING:
+                _check_origin(scope, host)
             return LOCAL
         caller = self._keys.caller(header_values(scope, b"authorization"))
         if caller is STRANGER and not is_public(inner_path(scope)):
@@ -62,14 +72,36 @@ def is_public(path: str) -> bool:
     return path in PUBLIC or path.startswith((f"{URL_PREFIX}/", FILES, UI_FILES))
 
 
-def _check_host(hosts: list[str]) -> None:
-    """Refuse a request whose host is not a loopback name. The port does not matter."""
+def _check_host(hosts: list[str]) -> str:
+    """Return the host. Refuse one that is not a loopback name. The port does not matter."""
     if len(hosts) == 1 and _is_here(hosts[0]):
-        return
+        return hosts[0]
     raise Problem(
         HTTPStatus.FORBIDDEN,
         "without RAYTASKS_API_KEYS only requests for localhost, 127.0.0.1 or [::1] are answered; "
         "make a key with 'raytasks keys new', or use one of these names",
+    )
+
+
+def _check_origin(scope: Scope, host: str) -> None:
+    """Refuse a request that a browser sends for a page of another origin.
+
+    Curl and clients send neither header. The scheme does not matter: it may end at a proxy.
+    """
+    for origin in header_values(scope, b"origin"):
+        if origin.partition("://")[2].lower() != host.lower():
+            raise _from_elsewhere("Origin", origin)
+    for site in header_values(scope, b"sec-fetch-site"):
+        if site not in _OWN_SITES:
+            raise _from_elsewhere("Sec-Fetch-Site", site)
+
+
+def _from_elsewhere(name: str, value: str) -> Problem:
+    return Problem(
+        HTTPStatus.FORBIDDEN,
+        "without RAYTASKS_API_KEYS no web page of another origin may change anything, and this "
+        f"request has the header {name}: {value[:100]}; use the service's own page, send the "
+        "request without this header, or make a key with 'raytasks keys new'",
     )
 
 

@@ -273,6 +273,88 @@ class TestLocal:
         assert response.status_code == 200
 
 
+OWN_PAGE = {"Host": "localhost:8000", "Origin": "http://localhost:8000"}
+
+
+class TestLocalPages:
+    """Without keys, and with DEBUG: a browser sends requests for pages of any origin."""
+
+    CHANGES = (
+        ("POST", "/tasks/"), ("POST", "/tasks/batch"), ("PATCH", f"/tasks/{UNKNOWN}"),
+        ("DELETE", f"/tasks/{UNKNOWN}"), ("POST", f"/tasks/{UNKNOWN}/retry"),
+        ("POST", f"/tasks/{UNKNOWN}/cancel"), ("POST", "/schedules/nightly/run"),
+        ("POST", "/schedules/nightly/pause"), ("POST", "/outbox/nudge"), ("POST", "/pause"),
+        ("PUT", "/limits/mail"), ("POST", "/nothing"),
+    )  # fmt: skip
+    FOREIGN = (
+        {"Origin": "https://evil.example"}, {"Origin": "http://localhost:3000"},
+        {"Origin": "http://localhost"}, {"Origin": "http://127.0.0.1:8000"}, {"Origin": "null"},
+        {"Origin": ""}, {"Origin": "localhost:8000"}, {"Origin": "http://x@localhost:8000"},
+        {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"},
+        OWN_PAGE | {"Sec-Fetch-Site": "cross-site"},
+    )  # fmt: skip
+
+    @pytest.mark.parametrize(("method", "path"), CHANGES)
+    async def test_one_from_elsewhere_changes_nothing(
+        self, idle_api: Api, method: str, path: str
+    ) -> None:
+        for headers in self.FOREIGN:
+            sent = {"Host": "localhost:8000"} | headers
+            response = await idle_api.client.request(method, path, headers=sent)
+            named = "Sec-Fetch-Site" if "Sec-Fetch-Site" in headers else "Origin"
+            detail = check_problem(response, 403)
+            assert f"header {named}: {headers[named]};" in detail
+            assert "raytasks keys new" in detail
+
+    async def test_a_submission_as_plain_text_is_refused(self, idle_api: Api) -> None:
+        """A browser asks before it sends JSON to another origin, and not before it sends text."""
+        body = b'{"task_type":"scripted","payload":{}}'
+        for path in ("/tasks/", "/tasks", "/tasks/?namespace=default"):
+            for kind in ({"Content-Type": "text/plain"}, {}):
+                for headers, status in ((OWN_PAGE, 415), (OWN_PAGE | {"Origin": "null"}, 403)):
+                    response = await idle_api.client.post(
+                        path, content=body, headers=headers | kind
+                    )
+                    check_problem(response, status)
+        assert await idle_api.total() == 0
+
+    async def test_a_cancel_from_elsewhere_is_not_done(self, idle_api: Api) -> None:
+        path = f"/tasks/{(await idle_api.submit())['task_id']}"
+        for headers, status in (({"Origin": "https://evil.example"}, 403), ({}, 202)):
+            answer = await idle_api.client.post(f"{path}/cancel", headers=headers)
+            assert answer.status_code == status
+            cancelled = (await idle_api.client.get(path)).json()["state"] == "CANCELLED"
+            assert cancelled is (status == 202)
+
+    @pytest.mark.parametrize(
+        "site", [{}, {"Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}]
+    )
+    @pytest.mark.parametrize(
+        "own",
+        [
+            {}, OWN_PAGE, {"Host": "LOCALHOST:1", "Origin": "http://localhost:1"},
+            {"Host": "[::1]:8000", "Origin": "http://[::1]:8000"},
+            {"Host": "localhost", "Origin": "https://localhost"},
+        ],
+    )  # fmt: skip
+    async def test_the_service_s_own_page_and_clients_may(
+        self, idle_api: Api, own: dict[str, str], site: dict[str, str]
+    ) -> None:
+        response = await idle_api.client.post("/tasks/", json=GOOD, headers=own | site)
+        assert response.status_code == 202, response.text
+
+    async def test_what_is_only_read_may_come_from_anywhere(self, idle_api: Api) -> None:
+        for headers in self.FOREIGN:
+            sent = {"Host": "localhost:8000"} | headers
+            assert (await idle_api.client.get("/tasks/", headers=sent)).status_code == 200
+
+    @SHARED
+    async def test_with_keys_it_does_not_matter(self, locked_api: Api) -> None:
+        for headers in self.FOREIGN:
+            response = await call(locked_api, "POST", "/tasks/", **headers, **bearer("s"))
+            assert response.status_code == 202, response.text
+
+
 class TestTracebacks:
     """Only an operator sees what handlers' errors tell of their code."""
 

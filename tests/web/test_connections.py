@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Iterator
+from email.utils import formatdate
 from typing import Any
 
 import httpx
@@ -130,3 +131,109 @@ def test_a_page_costs_little_while_tasks_run(
     assert len(opened.urls) <= 4 + 2 * seconds / 0.5, opened.urls
     assert calls["Statistics"] <= 2 + seconds
     assert set(calls) <= {"submit", "changes", "Statistics"}
+
+
+IN_TWO = {"Retry-After": "2"}
+BUSY: tuple[tuple[int, dict[str, str], float], ...] = (
+    (429, IN_TWO, 2.0), (503, IN_TWO, 2.0), (408, {}, 0.0), (425, {}, 0.0),
+)  # fmt: skip
+"""Statuses that mend themselves, and how many seconds a client must wait."""
+
+
+@pytest.mark.parametrize(("status", "headers", "seconds"), BUSY)
+@pytest.mark.parametrize(
+    ("place", "stream", "shows"),
+    [
+        ("/tasks", "/tasks/events", ".connection[data-state=live]"),
+        ("/log", "/logs", ".log.service"),
+        ("/tasks/{failed}", "/tasks/{failed}/events", ".log"),
+    ],
+)
+def test_a_stream_that_is_put_off_is_tried_again(
+    visit: Visit, filled: FilledService, place: str, stream: str, shows: str,
+    status: int, headers: dict[str, str], seconds: float,
+) -> None:  # fmt: skip
+    """A proxy that limits requests, or waits for them, is no reason to give up the live view."""
+    opened = visit("/types")
+    opened.expected = (str(status),)
+    connection(opened, "live").wait_for()
+    times: list[float] = []
+
+    def answer(route: Any) -> None:
+        times.append(time.monotonic())
+        if len(times) == 1:
+            route.fulfill(status=status, headers=headers, content_type="text/html", body="later")
+        else:
+            route.continue_()
+
+    opened.page.route(re.compile(stream.format(**filled.tasks) + r"(\?|$)"), answer)
+    opened.page.reload()  # so that the route is in force
+    opened.page.get_by_role("heading", name="Types").wait_for()
+    if place != "/tasks":
+        opened.go(place.format(**filled.tasks))
+    opened.page.locator(shows).wait_for()
+    assert len(times) == 2
+    assert times[1] - times[0] > seconds
+
+
+def test_a_date_says_when_a_stream_is_tried_again(visit: Visit) -> None:
+    opened = visit("/types")
+    opened.expected = ("429",)
+    connection(opened, "live").wait_for()
+    times: list[float] = []
+
+    def answer(route: Any) -> None:
+        times.append(time.time())
+        later = formatdate(times[0] + 3, usegmt=True)
+        if len(times) == 1:
+            route.fulfill(status=429, headers={"Retry-After": later, "Content-Type": "text/html"})
+        else:
+            route.continue_()
+
+    opened.page.route("**/tasks/events*", answer)
+    opened.page.reload()  # so that the route is in force
+    connection(opened, "live").wait_for()
+    assert times[1] - times[0] > 1.9  # a date has whole seconds
+
+
+def test_many_windows_do_not_stall_one_another(visit: Visit, filled: FilledService) -> None:
+    """A browser opens six connections to an address, and each window holds one of them."""
+    for _ in range(2):
+        for place, part in ((f"/tasks/{filled.tasks['later']}", "PENDING"), ("/log", "line")):
+            opened = visit(place)
+            opened.page.locator("main").get_by_text(part).first.wait_for()
+            connection(opened, "live").wait_for()
+    last = visit("/tasks")
+    connection(last, "live").wait_for()
+    last.page.locator("table.tasks tbody tr").first.wait_for()
+
+
+def test_the_feed_goes_on_after_a_stream_of_a_view(visit: Visit, http: httpx.Client) -> None:
+    """The feed tells then what it has missed. A retry is followed from the end of a task on."""
+    task_id = submit(http, task_type="noop", delay_seconds=3600)
+    opened = visit("/tasks?task_type=noop")
+    page = opened.page
+    connection(opened, "live").wait_for()
+    with page.expect_request(f"**/{task_id}/events*"):
+        link(opened, task_id).click()
+    page.locator(".state[data-state=PENDING]").wait_for()
+    places: list[str | None] = []
+    streams: list[str] = []
+
+    def note(request: Any) -> None:
+        if "/tasks/events" in request.url:
+            places.append(request.headers.get("last-event-id"))
+        if f"/{task_id}/events" in request.url:
+            streams.append(request.url)
+
+    page.on("request", note)
+    with page.expect_request("**/tasks/events*"):
+        http.post(f"/tasks/{task_id}/cancel")
+    page.locator(".state[data-state=CANCELLED]").wait_for()
+    connection(opened, "live").wait_for()
+    assert all(places)  # it goes on after the last event that it had seen
+    assert streams == []  # what the feed tells late does not begin the task's stream again
+    with page.expect_request(f"**/{task_id}/events*"):
+        http.post(f"/tasks/{task_id}/retry", json={"delay_seconds": 3600})
+    page.locator(".state[data-state=PENDING]").wait_for()
+    http.post(f"/tasks/{task_id}/cancel")

@@ -195,8 +195,8 @@ class TestAudit:
         rows(opened, "Audit").first.wait_for()
         options = page.locator("select[name=action] option")
         offered = options.evaluate_all("all => all.map(one => one.value)")
-        # A submission that replaces a task is in its history only.
-        assert offered == ["", *(name for name in ActionName if name is not ActionName.REPLACE)]
+        assert offered == ["", *ActionName]
+        assert not set(options.all_inner_texts()) & set(ActionName)  # they are told in words
         page.locator("select[name=action]").select_option("deploy")
         rows(opened, "Audit").first.get_by_text("version 3").wait_for()
         until_count(rows(opened, "Audit"), 3)
@@ -205,6 +205,7 @@ class TestAudit:
         page.get_by_role("heading", name="No act").wait_for()
         page.get_by_label("Only namespace default").check()
         page.get_by_label("Since").fill("2020-01-31T12:00")
+        page.keyboard.press("Enter")
         page.wait_for_url(re.compile("since"))
         assert query_of(opened).keys() == {"action", "by", "only", "since"}
         page.get_by_role("button", name="Clear filter").click()
@@ -225,6 +226,14 @@ class TestAudit:
         opened.page.get_by_role("link", name="Newest").click()
         rows(opened, "Audit").nth(49).wait_for()
         assert query_of(opened) == {"action": ["pause"], "by": ["ci"]}
+
+    def test_a_replaced_task_is_linked(self, visit: Visit, http: httpx.Client) -> None:
+        unique = {"key": "audited", "on_conflict": "replace"}
+        for value in (1, 2):
+            body = {"task_type": "noop", "payload": {"v": value}, "delay_seconds": 3600}
+            task_id = http.post("/tasks/", json=body | {"unique": unique}).json()["task_id"]
+        opened = visit("/audit?action=replace")
+        opened.page.locator(f"table.audit a[title='{task_id}']").wait_for()
 
 
 class TestLog:
@@ -269,6 +278,23 @@ class TestLog:
         page.get_by_text("kept back").wait_for()
         line.locator(f"a[title='{filled.tasks['done']}']").click()
         page.locator(".state[data-state=COMPLETED]").wait_for()
+
+    def test_a_log_that_is_held_still_takes_another_filter(
+        self, visit: Visit, filled: FilledService
+    ) -> None:
+        log = filled.service.tracker.log
+        log.write("ERROR", "held before")
+        opened = visit("/log")
+        page = opened.page
+        page.get_by_text("held before").wait_for()
+        page.get_by_role("button", name="Hold still").click()
+        page.get_by_label("Level").select_option("ERROR")
+        page.wait_for_url("**level=ERROR")
+        page.locator(".log").get_by_text("held before").wait_for()
+        until_count(page.locator(".log [data-level=INFO]"), 0)
+        log.write("ERROR", "held after")
+        page.get_by_text("(1 new)").wait_for()
+        assert page.get_by_text("held after").count() == 0
 
     def test_the_filter_is_in_the_url(self, visit: Visit, filled: FilledService) -> None:
         log = filled.service.tracker.log

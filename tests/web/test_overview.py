@@ -10,6 +10,7 @@ import pytest
 from raytasks.model.tasks import StoreUnavailable
 from tests.web.browsing import Opened, until_count
 from tests.web.filled_service import FilledService, submit
+from tests.web.test_connections import AWAY
 
 Visit = Callable[..., Opened]
 
@@ -142,3 +143,18 @@ def test_it_says_why_no_task_is_accepted(visit: Visit, filled: FilledService) ->
     finally:
         filled.service.backend.failure = None
     tile(opened, "PENDING").wait_for()
+
+
+def test_in_an_outage_nothing_is_said_to_be_right(visit: Visit, filled: FilledService) -> None:
+    opened = visit("/overview")
+    opened.expected = AWAY
+    health = opened.page.locator(".health")
+    health.get_by_text("Nothing is wrong").wait_for()
+    filled.proxy.down = True
+    try:
+        opened.page.locator(".health[data-tone=bad]").get_by_text("no answer").wait_for()
+        assert health.get_by_text("Nothing is wrong").count() == 0
+        assert health.get_by_text("ok", exact=True).count() == 0
+    finally:
+        filled.proxy.down = False
+    opened.page.locator(".health[data-tone=good]").get_by_text("Nothing is wrong").wait_for()

@@ -145,3 +145,55 @@ def test_a_key_without_read_is_told_so(visit: Visit) -> None:
 def test_tracebacks_are_for_those_who_operate(visit: Visit, filled: FilledService) -> None:
     opened = visit(place_of("task-failed", filled.tasks), key="r")
     opened.page.get_by_text("The traceback needs a key with the scope operate.").first.wait_for()
+
+
+def test_a_key_is_taken_without_what_cannot_be_seen(visit: Visit) -> None:
+    opened = visit(key=None)
+    opened.page.get_by_label("API key").fill(f"\u200b\ufeff {KEYS['r']}\u2060\u00a0")
+    opened.page.keyboard.press("Enter")
+    opened.page.get_by_role("button", name="Sign out (r)").wait_for()
+    assert opened.page.evaluate("sessionStorage.getItem('raytasks.key')") == KEYS["r"]
+
+
+@pytest.mark.parametrize(
+    ("within", "told"),
+    [("\u200b", "U+200B"), ("ä", "U+00E4"), ("\u2011", "U+2011"), (" ", "U+0020")],
+)
+def test_what_cannot_be_a_key_is_refused_at_once(visit: Visit, within: str, told: str) -> None:
+    opened = visit(key=None)
+    opened.page.get_by_label("API key").fill(f"rtk_a{within}b")
+    opened.page.keyboard.press("Enter")
+    opened.page.get_by_role("alert").get_by_text(told).wait_for()
+    assert opened.page.evaluate("sessionStorage.length") == 0
+    assert not any(url.endswith("/me") for url in opened.urls)
+
+
+def test_a_bad_key_that_was_kept_does_not_lock_the_tab(visit: Visit) -> None:
+    opened = visit(key=None)
+    opened.page.evaluate("sessionStorage.setItem('raytasks.key', 'rtk_a\u200bb')")
+    opened.page.reload()
+    opened.page.get_by_role("alert").get_by_text("U+200B").wait_for()
+    opened.page.get_by_label("API key").fill(KEYS["r"])
+    opened.page.keyboard.press("Enter")
+    opened.page.get_by_role("button", name="Sign out (r)").wait_for()
+
+
+def test_what_is_wrong_at_sign_in_is_told_as_it_is(visit: Visit) -> None:
+    """A mistake of the page, and an answer that is no outage."""
+    opened = visit("/tasks")
+    opened.expected = ("a mistake", "403")
+    opened.page.add_init_script("window.Headers = function () { throw new TypeError('a mistake') }")
+    opened.page.reload()
+    opened.page.get_by_role("heading", name="The page failed").wait_for()
+    opened.page.get_by_text("a mistake").wait_for()
+    other = visit("/tasks")
+    other.expected = ("403",)
+    other.page.route(
+        "**/me",
+        lambda route: route.fulfill(
+            status=403, content_type="application/problem+json", body='{"detail": "not from here"}'
+        ),
+    )
+    other.page.reload()
+    other.page.get_by_role("heading", name="Not allowed").wait_for()
+    other.page.get_by_text("not from here").wait_for()

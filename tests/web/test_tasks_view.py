@@ -12,6 +12,7 @@ from urllib.parse import parse_qs
 import httpx
 import pytest
 
+from raytasks.store import task_selection
 from tests.web import handlers
 from tests.web.browsing import Opened, until_count, until_focused
 from tests.web.filled_service import FilledService, submit
@@ -99,6 +100,7 @@ def test_the_filter_is_in_the_url(visit: Visit, filled: FilledService) -> None:
     page.keyboard.press("Enter")
     page.get_by_label("Created from").fill("2020-01-31T12:00")
     page.get_by_label("Created before").fill("2999-01-31T12:00")
+    page.keyboard.press("Enter")
     page.wait_for_url(re.compile("created_before"))
     query = parse_qs(page.url.partition("?")[2])
     assert {name: query[name] for name in ("state", "task_type", "tag", "error_type")} == {
@@ -141,6 +143,32 @@ def test_pages_go_on_by_cursor(visit: Visit, waiting: Callable[..., list[str]]) 
     opened.page.locator(f"a[title='{ids[-1]}']").wait_for()
     opened.go("/tasks?task_type=noop")
     opened.page.locator("main .muted .num").filter(has_text=re.compile(r"^\d+ tasks")).wait_for()
+
+
+def test_none_among_the_newest_is_not_none(
+    visit: Visit,
+    filled: FilledService,
+    waiting: Callable[..., list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    newest = f"{10 * task_selection.STEP:,}"
+    monkeypatch.setattr(task_selection, "STEP", 2)
+    waiting(60, tags=["nightly"])
+    found = filled.tasks["failed"]
+    opened = visit("/tasks?tag=nightly&error_type=ConnectionError")
+    page = opened.page
+    page.get_by_text(f"None of the newest {newest} tasks matches.").wait_for()
+    page.get_by_text("none found yet", exact=True).wait_for()
+    assert page.get_by_text("No task matches").count() == 0
+    page.get_by_role("link", name="Look further").click()
+    page.locator(f"a[title='{found}']").wait_for()
+    page.get_by_text("1 task", exact=True).wait_for()
+    # The link of a group of errors comes to the same list.
+    opened.go("/errors")
+    page.locator("a.group", has_text="ConnectionError").click()
+    page.locator(f"a[title='{found}']").wait_for()
+    opened.go(f"/tasks?tag=nightly&error_type=ConnectionError&cursor={found}")
+    page.get_by_text("No older task matches").wait_for()
 
 
 def test_all_that_match_are_counted_then_cancelled(

@@ -15,17 +15,23 @@ export const onUnauthorized = { call: () => {} };
 /** How far the service's clock is ahead of this one, in milliseconds. */
 export const clockAhead = signal(0);
 
-/** An answer that is no success, or no answer at all (`status` 0). */
+/** The statuses that mend themselves: too slow, too early, too many requests. */
+const LATER = [408, 425, 429];
+
+const MAX_REST_MS = 3_600_000;
+
+/** An answer that is no success, or no answer at all (`status` 0). `restMs` is its `Retry-After`. */
 export class ApiError extends Error {
-  constructor(status, detail, errors = []) {
+  constructor(status, detail, errors = [], restMs = 0) {
     super(detail);
     this.status = status;
     this.errors = errors;
+    this.restMs = restMs;
   }
 
   /** What to show: `missing`, `refused`, `invalid`, `away` or `failed`. */
   get kind() {
-    if (this.status === 0 || this.status >= 502) return "away";
+    if (this.status === 0 || this.status >= 502 || LATER.includes(this.status)) return "away";
     if (this.status === 404) return "missing";
     if (this.status === 401 || this.status === 403) return "refused";
     if (this.status < 500) return "invalid";
@@ -53,9 +59,10 @@ export async function send(method, path, { query, body, headers, abort, accepts 
   const sent = new Headers(headers);
   if (credentials.key) sent.set("Authorization", `Bearer ${credentials.key}`);
   if (body !== undefined) sent.set("Content-Type", "application/json");
+  const url = urlOf(path, query);
   let answer;
   try {
-    answer = await fetch(urlOf(path, query), {
+    answer = await fetch(url, {
       method, body, headers: sent, signal: abort, credentials: "omit", cache: "no-store",
     });
   } catch (error) {
@@ -86,15 +93,23 @@ function isJson(answer) {
   return (answer.headers.get("content-type") ?? "").includes("json");
 }
 
+/** Returns `Retry-After` in milliseconds: it has seconds, or a date. */
+function restOf(answer) {
+  const text = answer.headers.get("retry-after") ?? "";
+  const ms = /^\d+$/.test(text) ? Number(text) * 1000 : Date.parse(text) - Date.now();
+  return ms > 0 ? Math.min(ms, MAX_REST_MS) : 0; // without the header it is no number
+}
+
 async function problemOf(answer) {
+  const rest = restOf(answer);
   if (!isJson(answer)) {
     // The ingress answers so while no replica is there.
     const status = answer.status === 404 || answer.status >= 500 ? 502 : answer.status;
-    return new ApiError(status, `the service answered ${answer.status}`);
+    return new ApiError(status, `the service answered ${answer.status}`, [], rest);
   }
   const document = await answer.json().catch(() => ({}));
   const detail = document.detail ?? document.title ?? `the service answered ${answer.status}`;
-  return new ApiError(answer.status, detail, document.errors);
+  return new ApiError(answer.status, detail, document.errors, rest);
 }
 
 function noteClock(date) {

@@ -1,12 +1,36 @@
 /**
- * The feed of all tasks in the namespace that is shown: one connection for the whole page.
+ * The feed of all tasks in the namespace that is shown, and the one connection of the page.
+ *
+ * A browser opens six connections to an address for all of its windows. So the feed rests while a
+ * view follows a stream of its own, and goes on after the last event that it has seen.
  */
-import { effect, signal, untracked } from "../lib.js";
+import { computed, effect, signal, untracked } from "../lib.js";
 import { follow } from "./stream.js";
 import { inNamespace, may, namespace, status } from "./session.js";
 
+const feedState = signal("off");
+
+/** The view's own stream that is followed in place of the feed, as a signal of its state; or null. */
+const instead = signal(null);
+
 /** `off`, `connecting`, `live`, `away` (disconnected) or `paused`. */
-export const connection = signal("off");
+export const connection = computed(() => (instead.value ?? feedState).value);
+
+/** Follows a stream as `follow` does, in place of the feed. */
+export function followInstead(path, options) {
+  const mine = signal("connecting");
+  const release = () => { if (instead.peek() === mine) instead.value = null; };
+  instead.value = mine;
+  const stop = follow(path, {
+    ...options,
+    onState: (state) => {
+      options.onState?.(state);
+      if (state === "ended" || typeof state !== "string") release();
+      else mine.value = state;
+    },
+  });
+  return () => { stop(); release(); };
+}
 
 const listeners = new Set();
 
@@ -29,12 +53,13 @@ function tellGap() {
 export function begin() {
   effect(() => {
     if (status.value !== "ready" || !may("read") || !namespace.value) {
-      connection.value = "off";
+      feedState.value = "off";
       return undefined;
     }
     return untracked(() => follow("/tasks/events", {
       query: inNamespace(),
-      onState: (state) => { connection.value = typeof state === "string" ? state : "off"; },
+      rests: computed(() => instead.value !== null),
+      onState: (state) => { feedState.value = typeof state === "string" ? state : "off"; },
       onOpen: (resumed) => { if (!resumed) tellGap(); },
       onEvent: ({ type, data }) => {
         if (type === "gap") return tellGap();

@@ -1,7 +1,7 @@
 /**
  * Pacing: an act that is asked for often is done soon, never twice at once, and then rests.
  */
-import { useCallback, useEffect, useRef } from "../lib.js";
+import { useCallback, useEffect, useRef, useState } from "../lib.js";
 import { visible } from "./visible.js";
 
 const MIN_REST_MS = 500;
@@ -27,6 +27,27 @@ export function useSoon(act) {
     it.due = due;
     if (!it.busy) arm(it, latest);
   }, []);
+}
+
+/**
+ * Returns `{busy, run}`: `run(act)` does the act, unless one that was begun so has not ended yet.
+ * `act` returns a promise. A button of it says `aria-disabled`: a disabled one loses the focus.
+ */
+export function useOneAtATime() {
+  const [busy, setBusy] = useState(false);
+  const running = useRef(false);
+  const run = useCallback(async (act) => {
+    if (running.current) return;
+    running.current = true;
+    setBusy(true);
+    try {
+      await act();
+    } finally {
+      running.current = false;
+      setBusy(false);
+    }
+  }, []);
+  return { busy, run };
 }
 
 function arm(it, latest) {

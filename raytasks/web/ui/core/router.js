@@ -58,6 +58,15 @@ export function setQuery(changes, options) {
   go(place.value.path, { ...values, ...changes }, options);
 }
 
+/** Returns a part of a path without its escapes; null if they are malformed. */
+function unescaped(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return null;
+  }
+}
+
 /** Returns the values of a path's `:names` if it fits the pattern, else null. */
 export function match(pattern, path) {
   const wanted = pattern.split("/");
@@ -65,8 +74,11 @@ export function match(pattern, path) {
   if (wanted.length !== given.length) return null;
   const values = {};
   for (const [index, part] of wanted.entries()) {
-    if (part.startsWith(":")) values[part.slice(1)] = decodeURIComponent(given[index]);
-    else if (part !== given[index]) return null;
+    if (part.startsWith(":")) {
+      const value = unescaped(given[index]);
+      if (value === null) return null;
+      values[part.slice(1)] = value;
+    } else if (part !== given[index]) return null;
   }
   return values;
 }

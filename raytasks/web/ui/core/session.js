@@ -8,8 +8,11 @@ import { place, setQuery } from "./router.js";
 const STORED = "raytasks.key";
 const DEFAULT_NAMESPACE = "default";
 
-/** `loading`, `ready`, `key` (one is needed) or `away`. */
+/** `loading`, `ready`, `key` (one is needed), or `failed`: `failure` says why. */
 export const status = signal("loading");
+
+/** Why it could not be found out who this tab is: an ApiError, or what is like one. */
+export const failure = signal(null);
 
 /** The answer of `GET /me`, or null. */
 export const me = signal(null);
@@ -45,31 +48,59 @@ export function namespaceInUrl(name) {
   return name === DEFAULT_NAMESPACE ? null : name;
 }
 
+/** Returns the values of a link into the namespace of a query, as of `inNamespace`. */
+export function inUrl({ namespace: name }) {
+  return { namespace: name && namespaceInUrl(name) };
+}
+
 /** Shows another namespace. */
 export function choose(name) {
   setQuery({ namespace: namespaceInUrl(name), cursor: null });
 }
 
-/** Finds out who this tab is. */
+let asking = new AbortController();
+
+/** Finds out who this tab is. Called again after a failure, it leaves that to be seen meanwhile. */
 export async function begin() {
+  asking.abort();
+  asking = new AbortController();
+  const { signal: abort } = asking;
   credentials.key = sessionStorage.getItem(STORED) ?? "";
-  if (!credentials.key && document.documentElement.dataset.key === "needed") {
-    forget();
+  const wrong = whatIsWrong(credentials.key);
+  if (wrong || (!credentials.key && document.documentElement.dataset.key === "needed")) {
+    forget(wrong);
     return;
   }
-  status.value = "loading";
+  if (status.peek() !== "failed") status.value = "loading";
   try {
-    me.value = await get("/me");
+    me.value = await get("/me", {}, abort);
     needsKey.value = credentials.key !== "";
     status.value = "ready";
   } catch (error) {
-    if (error.status === 401) forget(credentials.key ? error.message : "");
-    else status.value = "away";
+    if (abort.aborted) return;
+    if (error.status === 401) {
+      forget(credentials.key ? error.message : "");
+      return;
+    }
+    const ours = !("kind" in error); // a mistake of the page is no outage
+    failure.value = ours ? { kind: "broken", message: error.message } : error;
+    status.value = "failed";
+    if (ours) throw error;
   }
 }
 
-/** Signs in with a key. It is kept for this tab alone. */
-export async function signIn(key) {
+/** Returns why a text cannot be a key, or "". Headers take no others. */
+function whatIsWrong(key) {
+  const [bad] = key.match(/[^\x21-\x7e]/u) ?? [];
+  if (!bad) return "";
+  const code = bad.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
+  return `this is no API key: it contains the character U+${code}, which may be invisible; copy the key again from where it was made`;
+}
+
+/** Signs in with a key, without invisible characters around it. It is kept for this tab alone. */
+export async function signIn(text) {
+  const key = text.replace(/^[\s\p{C}]+|[\s\p{C}]+$/gu, "");
+  if (!key) return;
   sessionStorage.setItem(STORED, key);
   await begin();
 }

@@ -1,8 +1,8 @@
 /**
  * A stream of server-sent events by `fetch`: EventSource cannot send a key.
  *
- * It connects again by itself, with jitter, after the last id that it has seen; it rests while the
- * tab is hidden.
+ * It connects again by itself, with jitter, after the last id that it has seen, and not before an
+ * answer's `Retry-After`. It rests while the tab is hidden.
  */
 import { effect } from "../lib.js";
 import { send } from "./api.js";
@@ -19,9 +19,10 @@ const LONGEST_PAUSE = 15_000;
  * `gap` comes. `onState` gets `connecting`, `live`, `away` (from a loss until it is live again),
  * `paused`, `ended`, or an ApiError that no new try would mend. `ends(event)` says whether the stream
  * is over with this event. `onRead` is called after each piece that has come, with events or without:
- * after the first one, all is known that was there before.
+ * after the first one, all is known that was there before. While the signal `rests` is true, it is
+ * `paused`, and goes on afterwards as after a loss.
  */
-export function follow(path, { query, onEvent, onOpen, onRead, onState, ends = () => false }) {
+export function follow(path, { query, onEvent, onOpen, onRead, onState, rests, ends = () => false }) {
   let last = null;
   let over = false;
   let running = null;
@@ -38,19 +39,19 @@ export function follow(path, { query, onEvent, onOpen, onRead, onState, ends = (
       (error) => {
         if (error.name === "AbortError" && !abort.silent) return;
         if (["refused", "missing", "invalid"].includes(error.kind)) finish(error);
-        else again(abort);
+        else again(abort, error.restMs);
       },
     );
   }
 
-  function again(abort) {
+  function again(abort, restMs = 0) {
     if (over || running !== abort) return;
     running = null;
     lost = true;
     onState?.("away");
     const wait = Math.min(LONGEST_PAUSE, 500 * 2 ** pause) * (0.5 + Math.random());
     pause += 1;
-    timer = setTimeout(connect, wait);
+    timer = setTimeout(connect, Math.max(wait, restMs));
   }
 
   function finish(state) {
@@ -90,7 +91,7 @@ export function follow(path, { query, onEvent, onOpen, onRead, onState, ends = (
 
   const unwatch = effect(() => {
     if (over) return;
-    if (visible.value) {
+    if (visible.value && !rests?.value) {
       if (!running) { clearTimeout(timer); connect(); }
     } else {
       clearTimeout(timer);

@@ -26,7 +26,7 @@ export function Failure({ error, retry }) {
   if (error.kind === "away") return html`<${Away} error=${error} retry=${retry} />`;
   const titles = {
     refused: "Not allowed", missing: "Not found", invalid: "This cannot be answered",
-    failed: "The service failed",
+    failed: "The service failed", broken: "The page failed",
   };
   return html`<${Condition} kind=${error.kind} title=${titles[error.kind]}>
     <p>${error.message}</p>
@@ -34,7 +34,7 @@ export function Failure({ error, retry }) {
       ({ pointer, message }) => html`<li><code>${pointer}</code> ${message}</li>`)}</ul>`}
     ${error.kind === "refused" && me.value &&
       html`<p class="muted">The key is ${me.value.name}; its scopes: ${me.value.scopes.join(", ")}.</p>`}
-    ${retry && error.kind === "failed" && html`<button type="button" onClick=${retry}>Try again</button>`}
+    ${retry && ["failed", "broken"].includes(error.kind) && html`<button type="button" onClick=${retry}>Try again</button>`}
   </>`;
 }
 

@@ -4,7 +4,7 @@
 import { html, useLayoutEffect, useRef } from "../lib.js";
 import { addShortcut } from "../core/keyboard.js";
 import { go, place } from "../core/router.js";
-import { begin, me, namespace, status } from "../core/session.js";
+import { begin, failure, me, namespace, status } from "../core/session.js";
 import { nextTheme } from "../core/theme.js";
 import { shownViews, viewOf } from "../views/registry.js";
 import { Condition, Failure, Loading } from "./conditions.js";
@@ -17,10 +17,7 @@ import { SignIn } from "./sign_in.js";
 function Content() {
   if (status.value === "loading") return html`<${Loading} />`;
   if (status.value === "key") return html`<${SignIn} />`;
-  if (status.value === "away") {
-    const error = { kind: "away", message: "the service does not answer" };
-    return html`<${Failure} error=${error} retry=${begin} />`;
-  }
+  if (status.value === "failed") return html`<${Failure} error=${failure.value} retry=${begin} />`;
   const found = viewOf(place.value.path);
   if (!found) {
     return html`<${Condition} kind="missing" title="Not found"><p>There is no such view.</p></>`;

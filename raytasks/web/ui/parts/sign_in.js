@@ -9,10 +9,8 @@ export function SignIn() {
   const [busy, setBusy] = useState(false);
   const submit = async (event) => {
     event.preventDefault();
-    const key = event.target.elements.key.value.trim();
-    if (!key) return;
     setBusy(true);
-    await signIn(key);
+    await signIn(event.target.elements.key.value);
     setBusy(false);
   };
   return html`<section class="condition sign-in">

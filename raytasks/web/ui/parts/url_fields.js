@@ -3,7 +3,7 @@
  *
  * A change leads back to the first page of a list, so `cursor` and `seen` go.
  */
-import { html } from "../lib.js";
+import { html, useState } from "../lib.js";
 import { setQuery } from "../core/router.js";
 import { DraftInput } from "./draft_input.js";
 
@@ -40,21 +40,33 @@ export function CheckField({ name, label, value, checked }) {
     onChange=${(event) => narrow({ [name]: event.target.checked ? value : null })} /> ${label}</label>`;
 }
 
+const FIRST_TIME = "1970-01-01T00:00";
+
 const two = (value) => String(value).padStart(2, "0");
 
 /** The value of a local date field, of an RFC 3339 text. */
 function toLocal(time) {
   const at = new Date(time);
   if (!time || Number.isNaN(at.getTime())) return "";
-  return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}T${two(at.getHours())}:${two(at.getMinutes())}`;
+  return `${String(at.getFullYear()).padStart(4, "0")}-${two(at.getMonth() + 1)}-${two(at.getDate())}T${two(at.getHours())}:${two(at.getMinutes())}`;
 }
 
-/** A field for a local time. The URL has it with its time zone. */
+/**
+ * A field for a local time. The URL has it with its time zone.
+ *
+ * Browsers tell of a change with each digit, and the year 2 is the first of 2026. So the time is taken
+ * when one leaves the field, or presses Enter.
+ */
 export function TimeField({ name, label, value }) {
-  const change = (event) => {
-    const at = new Date(event.target.value);
-    narrow({ [name]: Number.isNaN(at.getTime()) ? null : at.toISOString().replace(".000", "") });
+  const [draft, setDraft] = useState(null);
+  const take = ({ target }) => {
+    if (draft === null || !target.checkValidity()) return;
+    setDraft(null);
+    if (draft === toLocal(value)) return;
+    narrow({ [name]: draft ? new Date(draft).toISOString().replace(".000", "") : null });
   };
   return html`<label class="field">${label}
-    <${DraftInput} type="datetime-local" name=${name} value=${toLocal(value)} onChange=${change} /></label>`;
+    <input type="datetime-local" name=${name} value=${draft ?? toLocal(value)} min=${FIRST_TIME}
+      onInput=${(event) => setDraft(event.target.value)} onBlur=${take}
+      onKeyDown=${(event) => event.key === "Enter" && take(event)} /></label>`;
 }

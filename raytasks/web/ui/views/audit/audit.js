@@ -3,7 +3,7 @@
  */
 import { html } from "../../lib.js";
 import { get } from "../../core/api.js";
-import { useEvery, useLoad } from "../../core/loading.js";
+import { useLoad, useRefresh } from "../../core/loading.js";
 import { go, href, place } from "../../core/router.js";
 import { mayOperateAll, namespace, namespaceInUrl } from "../../core/session.js";
 import { Empty, Loaded } from "../../parts/conditions.js";
@@ -15,7 +15,7 @@ const LOOK_SECONDS = 3;
 
 /** The acts that the audit tells of, in words. */
 const ACTS = {
-  retry: "Retry a task", cancel: "Cancel a task", change: "Change a task", delete: "Delete a task",
+  retry: "Retry a task", cancel: "Cancel a task", replace: "Replace a task", change: "Change a task", delete: "Delete a task",
   bulk_retry: "Retry many tasks", bulk_cancel: "Cancel many tasks", bulk_delete: "Delete many tasks",
   pause: "Pause", resume: "Resume", deploy: "Deploy a version", stop: "Stop the service",
   set_limit: "Set a limit", clear_limit: "Clear a limit", set_pool: "Set a pool", clear_pool: "Clear a pool",
@@ -33,7 +33,7 @@ function filterOf(query) {
 
 function Target({ entry: { action, target, namespace: where } }) {
   if (target === null) return html`<span class="muted">–</span>`;
-  if (["retry", "cancel", "change"].includes(action)) return html`<${TaskLink} id=${target} namespace=${where} />`;
+  if (["retry", "cancel", "change", "replace"].includes(action)) return html`<${TaskLink} id=${target} namespace=${where} />`;
   if (action.startsWith("bulk_")) {
     const link = href(`/bulk/${target}`, { namespace: namespaceInUrl(where) });
     return html`<a class="mono" href=${link} title=${target}>…${target.slice(-12)}</a>`;
@@ -76,7 +76,7 @@ function AuditView() {
   const page = useLoad(
     (abort) => get("/audit", { ...asked, cursor, limit: PAGE }, abort), [JSON.stringify([asked, cursor])], { keep: true },
   );
-  useEvery(LOOK_SECONDS, () => { if (!cursor) page.reload(); }); // older pages do not change
+  useRefresh(LOOK_SECONDS, { ...page, reload: () => !cursor && page.reload() }); // older pages do not change
   const kept = Object.fromEntries([...PARTS, "only"].map((name) => [name, query.get(name)]));
   return html`<${ViewHead} title="Audit"><span class="muted">What people did; kept for 90 days</span></>
     <${Filter} filter=${filter} />

@@ -5,7 +5,7 @@ import { html } from "../../lib.js";
 import { get } from "../../core/api.js";
 import { between, duration, number, wholeDuration } from "../../core/format.js";
 import { useShortcut } from "../../core/keyboard.js";
-import { useEvery, useLoad } from "../../core/loading.js";
+import { useLoad, useRefresh } from "../../core/loading.js";
 import { go, href } from "../../core/router.js";
 import { inNamespace, may } from "../../core/session.js";
 import { now } from "../../core/visible.js";
@@ -45,7 +45,7 @@ function List({ operations }) {
 function BulkView() {
   const found = useLoad((abort) => get("/bulk", inNamespace(), abort));
   const runs = found.data?.operations.some(({ state }) => state === "RUNNING");
-  useEvery(runs ? SOON_SECONDS : REST_SECONDS, found.reload);
+  useRefresh(runs ? SOON_SECONDS : REST_SECONDS, found);
   useShortcut("n", "New bulk operation", may("operate") ? () => go("/bulk/new") : null);
   const actions = may("operate") && html`<a class="button primary" href=${href("/bulk/new")}>New bulk operation</a>`;
   return html`<${ViewHead} title="Bulk operations" actions=${actions} />

@@ -5,8 +5,9 @@ import { html } from "../../lib.js";
 import { ask, get } from "../../core/api.js";
 import { number } from "../../core/format.js";
 import { useLoad } from "../../core/loading.js";
+import { useOneAtATime } from "../../core/pacing.js";
 import { go, href, place } from "../../core/router.js";
-import { inNamespace, may } from "../../core/session.js";
+import { inNamespace, inUrl, may } from "../../core/session.js";
 import { ACTS } from "../../core/states.js";
 import { Loaded } from "../../parts/conditions.js";
 import { ViewHead } from "../../parts/pieces.js";
@@ -24,15 +25,17 @@ function Actions({ action }) {
 /** How many tasks would be changed, and the button that does it after a question. */
 function Begin({ body, matched }) {
   const { title, past } = ACTS[body.action];
-  const begin = async () => {
-    const begun = await beginOnAll(body);
-    if (begun) go(`/bulk/${begun.bulk_id}`);
-  };
+  const { busy, run } = useOneAtATime();
+  const begin = () => run(async () => {
+    const query = inNamespace();
+    const begun = await beginOnAll(body, query);
+    if (begun) go(`/bulk/${begun.bulk_id}`, inUrl(query));
+  });
   const what = matched === null ? "Very many tasks match" : matched === 1 ? "1 task matches" : `${number(matched)} tasks match`;
   return html`<p><strong class="num">${what}.</strong> ${matched === 0
       ? `There is nothing to be ${past}.` : "Nothing is changed before you have agreed to it."}</p>
     <p class="buttons"><button type="button" class=${body.action !== "retry" ? "danger" : "primary"} disabled=${matched === 0}
-      onClick=${begin}>${title}${matched === 0 ? "" : matched === null ? " them" : ` ${number(matched)}`}…</button></p>`;
+      aria-disabled=${busy ? "true" : undefined} onClick=${begin}>${title}${matched === 0 ? "" : matched === null ? " them" : ` ${number(matched)}`}…</button></p>`;
 }
 
 function NewView() {

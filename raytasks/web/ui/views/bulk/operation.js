@@ -4,7 +4,7 @@
 import { html } from "../../lib.js";
 import { get } from "../../core/api.js";
 import { between, duration, number, wholeDuration } from "../../core/format.js";
-import { useEvery, useLoad } from "../../core/loading.js";
+import { useLoad, useRefresh } from "../../core/loading.js";
 import { href } from "../../core/router.js";
 import { inNamespace, may } from "../../core/session.js";
 import { ACTS } from "../../core/states.js";
@@ -45,7 +45,7 @@ function Facts({ operation }) {
 
 function OperationView({ id }) {
   const found = useLoad((abort) => get(`/bulk/${id}`, inNamespace(), abort), [id]);
-  useEvery(found.data?.state === "RUNNING" ? SOON_SECONDS : REST_SECONDS, found.reload);
+  useRefresh(found.data?.state === "RUNNING" ? SOON_SECONDS : REST_SECONDS, found);
   const list = html`<a href=${href("/bulk")}>All bulk operations</a>`;
   if (found.error?.kind === "missing") {
     return html`<${ViewHead} title="Bulk operation" /><${Condition} kind="missing" title="Not found">

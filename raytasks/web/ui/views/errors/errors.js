@@ -5,7 +5,7 @@ import { html, useEffect } from "../../lib.js";
 import { get } from "../../core/api.js";
 import { listen } from "../../core/feed.js";
 import { number } from "../../core/format.js";
-import { useEvery, useLoad } from "../../core/loading.js";
+import { useLoad, useRefresh } from "../../core/loading.js";
 import { useSoon } from "../../core/pacing.js";
 import { href, place } from "../../core/router.js";
 import { inNamespace, may } from "../../core/session.js";
@@ -34,7 +34,7 @@ function useGroups(taskType) {
     const isRetried = state === "PENDING" && revision > 0;
     if (state === "FAILED" || isRetried) soon(SOON_MS);
   }, () => soon(0)), []);
-  useEvery(LOOK_SECONDS, () => soon(0));
+  useRefresh(LOOK_SECONDS, { ...found, reload: () => soon(0) });
   return found;
 }
 

@@ -4,6 +4,7 @@
 import { html, useRef, useState } from "../../lib.js";
 import { clockTime, milliseconds, number } from "../../core/format.js";
 import { useShortcut } from "../../core/keyboard.js";
+import { useOneAtATime } from "../../core/pacing.js";
 import { go, href } from "../../core/router.js";
 import { may } from "../../core/session.js";
 import { Ago, TaskLink } from "../../parts/pieces.js";
@@ -26,19 +27,15 @@ function Hours({ hours, since, name }) {
     titleOf=${(index) => `from ${clockTime(start + index * HOUR_MS)} on`} />`;
 }
 
-function Retry({ group, busy, setBusy }) {
+function Retry({ group, busy, run }) {
   const [progress, setProgress] = useState(null);
-  const retry = async () => {
-    setBusy(true);
-    await actOnAll({ action: "retry", ...filterOf(group) }, setProgress);
-    setBusy(false);
-  };
+  const retry = () => run(() => actOnAll({ action: "retry", ...filterOf(group) }, setProgress));
   if (progress) return html`<${Passed} operation=${progress} />`;
-  return html`<button type="button" class="small" disabled=${busy} onClick=${retry}
+  return html`<button type="button" class="small" aria-disabled=${busy ? "true" : undefined} onClick=${retry}
     aria-label=${`Retry all of ${group.task_type} with ${group.error_type}`}>Retry all…</button>`;
 }
 
-function Group({ group, since, busy, setBusy }) {
+function Group({ group, since, busy, run }) {
   const name = `${group.task_type} with ${group.error_type}`;
   return html`<tr>
     <td>${group.task_type}</td>
@@ -48,7 +45,7 @@ function Group({ group, since, busy, setBusy }) {
     <td><${Ago} time=${group.first_at} /></td>
     <td><${Ago} time=${group.last_at} /></td>
     <td><${TaskLink} id=${group.newest_task_id} /><p class="message" title=${group.message}>${group.message}</p></td>
-    ${may("operate") && html`<td><${Retry} group=${group} busy=${busy} setBusy=${setBusy} /></td>`}</tr>`;
+    ${may("operate") && html`<td><${Retry} group=${group} busy=${busy} run=${run} /></td>`}</tr>`;
 }
 
 /** Has the keys that act on the group with the focus. */
@@ -62,12 +59,12 @@ function useKeys(body) {
 /** The table. */
 export function Groups({ groups, since }) {
   const body = useRef(null);
-  const [busy, setBusy] = useState(false);
+  const { busy, run } = useOneAtATime();
   useKeys(body);
   return html`<div class="scroll" tabindex="0" role="region" aria-label="Groups of failures"><table class="errors">
     <thead><tr><th class="c-type">Type</th><th class="c-error">Error</th><th class="c-count num">Tasks</th>
       <th class="c-hours" title="Those that failed in each of the last 24 hours, the present one last">24 hours</th><th class="c-time">First</th><th class="c-time">Last</th>
       <th>Newest task</th>${may("operate") && html`<th class="c-act"><span class="off-screen">Act</span></th>`}</tr></thead>
     <tbody ref=${body}>${groups.map((group) => html`<${Group} key=${`${group.task_type} ${group.error_type}`}
-      group=${group} since=${since} busy=${busy} setBusy=${setBusy} />`)}</tbody></table></div>`;
+      group=${group} since=${since} busy=${busy} run=${run} />`)}</tbody></table></div>`;
 }

@@ -4,7 +4,7 @@
 import { html, useState } from "../../lib.js";
 import { ask, get } from "../../core/api.js";
 import { number } from "../../core/format.js";
-import { useEvery, useLoad } from "../../core/loading.js";
+import { useLoad, useRefresh } from "../../core/loading.js";
 import { attempt } from "../../core/notices.js";
 import { pause, resume, scopeText } from "../../core/pausing.js";
 import { href } from "../../core/router.js";
@@ -143,7 +143,7 @@ async function load(abort) {
 
 function LimitsView() {
   const found = useLoad(load);
-  useEvery(LOOK_SECONDS, found.reload);
+  useRefresh(LOOK_SECONDS, found);
   return html`<${ViewHead} title="Limits"><span class="muted">What is set here survives restarts and deployments</span></>
     <${Loaded} of=${found} what="the limits">${({ limits, namespaces, pauses }) => html`
       <${Pauses} pauses=${pauses} reload=${found.reload} />

@@ -2,7 +2,7 @@
  * The lines of the service's log as they come, from the newest of before on.
  */
 import { signal, useEffect, useMemo } from "../../lib.js";
-import { follow } from "../../core/stream.js";
+import { followInstead } from "../../core/feed.js";
 
 /** How many lines are shown at most; the oldest go first. */
 export const MOST = 2000;
@@ -20,7 +20,7 @@ function merged(known, fresh) {
  *
  * Returns the signals `{lines, state, kept}`: the lines, null until they are known, with
  * `{gap: true, id}` among them where some are gone; the state as of `follow`; and how many lines that
- * came are kept back while `held` (a signal) is true.
+ * came are kept back while `held` (a signal) is true. Those that were there before are shown.
  */
 export function useLogLines(filter, held) {
   const key = JSON.stringify(filter);
@@ -31,7 +31,7 @@ export function useLogLines(filter, held) {
     let timer = 0;
     const flush = () => {
       timer = 0;
-      if (held.peek()) { found.kept.value = fresh.length; return; }
+      if (held.peek() && found.lines.peek() !== null) { found.kept.value = fresh.length; return; }
       found.lines.value = merged(found.lines.peek() ?? [], fresh);
       found.kept.value = 0;
       fresh = [];
@@ -41,7 +41,7 @@ export function useLogLines(filter, held) {
       if (fresh.length > MOST) fresh.shift();
       timer ||= setTimeout(flush, TOGETHER_MS);
     };
-    const stop = follow("/logs", {
+    const stop = followInstead("/logs", {
       query: filter,
       onState: (state) => { found.state.value = state; },
       onOpen: (resumed) => { if (!resumed) { found.lines.value = null; fresh = []; } },

@@ -22,11 +22,18 @@ function Reason({ reason: { code, message, fix, since, count, log } }) {
       <pre tabindex="0" role="region" aria-label="The end of its log">${log.join("\n")}</pre></details>`}</li>`;
 }
 
-/** The panel. It stays away while the health is not known: the figures then say why. */
+function Unknown({ error, last }) {
+  return html`<section class="panel health" data-tone="bad" aria-label="Health">
+    <h2><${Badge} tone="bad">no answer</>The health is not known</h2>
+    <p>${error.message}. The last answer was: ${last}. The page asks again by itself.</p></section>`;
+}
+
+/** The panel. It stays away while no health was told: the figures then say why. */
 export function Health() {
-  const { data, reload } = useLoad(load);
+  const { data, error, reload } = useLoad(load);
   useEvery(LOOK_SECONDS, reload);
   if (!data) return null;
+  if (error) return html`<${Unknown} error=${error} last=${data.status} />`;
   const reasons = data.reasons ?? [];
   const refuses = [data.database, data.tracker].some((part) => part && !part.ok);
   const tone = refuses ? "bad" : reasons.length > 0 ? "warn" : "good";

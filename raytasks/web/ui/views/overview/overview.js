@@ -4,7 +4,7 @@
 import { html, useEffect } from "../../lib.js";
 import { get } from "../../core/api.js";
 import { listen } from "../../core/feed.js";
-import { useEvery, useLoad } from "../../core/loading.js";
+import { useLoad, useRefresh } from "../../core/loading.js";
 import { useSoon } from "../../core/pacing.js";
 import { place, setQuery } from "../../core/router.js";
 import { inNamespace, may, mayOperateAll } from "../../core/session.js";
@@ -46,7 +46,7 @@ function useFigures(taskType, over) {
     return Math.max(REST_MS, (performance.now() - began) * REST);
   });
   useEffect(() => listen(() => soon(SOON_MS), () => soon(0)), []);
-  useEvery(LOOK_SECONDS, () => soon(0));
+  useRefresh(LOOK_SECONDS, { ...found, reload: () => soon(0) });
   return found;
 }
 

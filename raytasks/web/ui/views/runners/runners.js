@@ -4,7 +4,7 @@
 import { html } from "../../lib.js";
 import { get } from "../../core/api.js";
 import { number } from "../../core/format.js";
-import { useEvery, useLoad } from "../../core/loading.js";
+import { useLoad, useRefresh } from "../../core/loading.js";
 import { mayOperateAll } from "../../core/session.js";
 import { clockNow } from "../../core/visible.js";
 import { Loaded } from "../../parts/conditions.js";
@@ -30,7 +30,7 @@ function Summary({ runners }) {
 
 function RunnersView() {
   const found = useLoad(load);
-  useEvery(LOOK_SECONDS, found.reload);
+  useRefresh(LOOK_SECONDS, found);
   return html`<${ViewHead} title="Runners">${found.data && html`<${Summary} runners=${found.data.runners} />`}</>
     <${Loaded} of=${found} what="runners">${({ at, pools, runners, nodes, nodes_coming: coming, versions }) => html`
       <${Pools} pools=${pools} reload=${found.reload} />

@@ -4,7 +4,7 @@
 import { html } from "../../lib.js";
 import { duration, number } from "../../core/format.js";
 import { useShortcut } from "../../core/keyboard.js";
-import { useEvery, useLoad } from "../../core/loading.js";
+import { useLoad, useRefresh } from "../../core/loading.js";
 import { go, href } from "../../core/router.js";
 import { may, namespace } from "../../core/session.js";
 import { Condition, Loaded } from "../../parts/conditions.js";
@@ -62,7 +62,7 @@ function Actions({ schedule, reload }) {
 
 function ScheduleView({ name }) {
   const found = useLoad((abort) => loadSchedule(name, abort), [name]);
-  useEvery(LOOK_SECONDS, found.reload);
+  useRefresh(LOOK_SECONDS, found);
   return html`<${ViewHead} title=${name} actions=${found.data && html`<${Actions} schedule=${found.data} reload=${found.reload} />`}>
       ${found.data?.paused && html`<${Badge} tone="warn">PAUSED</>`}<a href=${href("/schedules")}>All schedules</a></>
     <${Loaded} of=${found} what="the schedule">${(schedule) => (schedule === null ? html`<${Unknown} name=${name} />` : html`

@@ -4,7 +4,7 @@
 import { html, useRef } from "../../lib.js";
 import { get } from "../../core/api.js";
 import { useShortcut } from "../../core/keyboard.js";
-import { useEvery, useLoad } from "../../core/loading.js";
+import { useLoad, useRefresh } from "../../core/loading.js";
 import { go, href, place } from "../../core/router.js";
 import { inNamespace, may } from "../../core/session.js";
 import { Empty, Loaded } from "../../parts/conditions.js";
@@ -55,7 +55,7 @@ function None() {
 function SchedulesView() {
   const cursor = place.value.query.get("cursor") ?? "";
   const found = useLoad((abort) => get("/schedules", { ...inNamespace(), cursor, limit: PAGE }, abort), [cursor], { keep: true });
-  useEvery(LOOK_SECONDS, found.reload);
+  useRefresh(LOOK_SECONDS, found);
   useShortcut("n", "New schedule", () => go("/schedules/+"));
   const actions = html`<a class="button primary" href=${href("/schedules/+")}>New schedule</a>`;
   return html`<${ViewHead} title="Schedules" actions=${actions} />

@@ -3,12 +3,11 @@
  */
 import { signal, useEffect, useMemo, useRef } from "../../lib.js";
 import { send } from "../../core/api.js";
-import { listen } from "../../core/feed.js";
+import { followInstead, listen } from "../../core/feed.js";
 import { members } from "../../core/json_text.js";
-import { useEvery, useLoad } from "../../core/loading.js";
+import { useLoad, useRefresh } from "../../core/loading.js";
 import { inNamespace } from "../../core/session.js";
 import { isFinal } from "../../core/states.js";
-import { follow } from "../../core/stream.js";
 
 const LOOK_SECONDS = 4; // why it waits, and its signs of life, come without an event
 
@@ -33,12 +32,13 @@ export function useTask(id) {
   const final = useRef(false);
   final.current = there && isFinal(task.data.state);
   const waits = there && !isFinal(task.data.state);
-  useEvery(LOOK_SECONDS, () => waits && reload());
+  useRefresh(LOOK_SECONDS, { ...task, reload: () => waits && reload() });
 
   useEffect(() => {
     if (!there) return undefined;
     let stop = () => {};
     let ended = false;
+    let newest = revision.current;
     let frame = 0;
     let fresh = [];
     const flush = () => {
@@ -49,7 +49,7 @@ export function useTask(id) {
     const begin = () => {
       ended = false;
       fresh = [];
-      stop = follow(`/tasks/${id}/events`, {
+      stop = followInstead(`/tasks/${id}/events`, {
         query: inNamespace(),
         ends: ({ type }) => type === "end",
         onOpen: (resumed) => { if (!resumed) { lines.value = null; fresh = []; } },
@@ -60,16 +60,21 @@ export function useTask(id) {
             fresh.push(JSON.parse(data));
             frame ||= setTimeout(flush, 50);
           } else if (type === "progress") progress.value = JSON.parse(data);
-          else if (type === "state" && JSON.parse(data).revision > revision.current) soon();
+          else if (type === "state") {
+            const told = JSON.parse(data).revision;
+            newest = Math.max(newest, told);
+            if (told > revision.current) soon();
+          }
         },
       });
     };
     let timer = 0;
     const soon = () => { timer ||= setTimeout(() => { timer = 0; reload(); }, 100); };
     begin();
-    // After the end, only a retry goes on with the task; the feed of all tasks tells of it.
+    // After the end, only a retry goes on with the task. The feed of all tasks tells of it, and late
+    // of what its own stream has told.
     const unlisten = listen((change) => {
-      if (change.task_id !== id) return;
+      if (change.task_id !== id || change.revision <= newest) return;
       soon();
       if (ended) begin();
     }, soon);

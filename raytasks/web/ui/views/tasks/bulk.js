@@ -16,6 +16,7 @@ const plural = (count) => `${number(count)} ${count === 1 ? "task" : "tasks"}`;
 
 /** Acts on tasks one by one, after a question. `onProgress({done, of})` is called after each. */
 export async function actOnSelected(action, tasks, onProgress) {
+  const query = inNamespace(); // another one may be shown before it has ended
   const { title, past, sources } = ACTS[action];
   const fitting = tasks.filter(({ state }) => sources.includes(state));
   if (fitting.length === 0) {
@@ -34,7 +35,7 @@ export async function actOnSelected(action, tasks, onProgress) {
   const work = async () => {
     for (let task = waiting.shift(); task; task = waiting.shift()) {
       try {
-        await ask("POST", `/tasks/${task.task_id}/${action}`, { query: inNamespace() });
+        await ask("POST", `/tasks/${task.task_id}/${action}`, { query });
       } catch (error) {
         failed.push(error);
       }
@@ -53,9 +54,8 @@ export async function actOnSelected(action, tasks, onProgress) {
  *
  * `body` is that of `POST /bulk`. Returns the operation; undefined if nothing was begun.
  */
-export async function beginOnAll(body) {
+export async function beginOnAll(body, query = inNamespace()) {
   const { title, past } = ACTS[body.action];
-  const query = inNamespace();
   const counted = await attempt(() => ask("POST", "/bulk", { query, body: { ...body, dry_run: true } }));
   if (!counted) return undefined;
   if (counted.matched === 0) {
@@ -82,13 +82,14 @@ export async function beginOnAll(body) {
  * `onProgress` gets the operation, and null when it is over.
  */
 export async function actOnAll(body, onProgress) {
-  let operation = await beginOnAll(body);
+  const query = inNamespace();
+  let operation = await beginOnAll(body, query);
   if (!operation) return;
   await attempt(async () => {
     while (operation.state === "RUNNING") {
       onProgress(operation);
       await new Promise((wake) => { setTimeout(wake, LOOK_MS); });
-      operation = await get(`/bulk/${operation.bulk_id}`, inNamespace());
+      operation = await get(`/bulk/${operation.bulk_id}`, query);
     }
   }, () => `${plural(operation.changed)} ${ACTS[body.action].past}`);
   onProgress(null);

@@ -15,20 +15,24 @@ import { takes, withChanges } from "./changes.js";
 /** How many tasks a page has. */
 export const PAGE = 50;
 
-const MAX_REQUESTS = 10; // for one page: the service looks at 2,000 tasks with each
+const LOOKED_AT = 2000; // by the service with each request
+const MAX_REQUESTS = 10; // for the first page
+const MAX_REQUESTS_OLDER = 100; // for a page that one has asked for
 const UNTOLD_MS = 150; // for changes that do not say whether they belong here
 const TOLD_MS = 1500;
 const TOGETHER_MS = 100; // changes are shown together
 const REST = 20; // times as long as loading took
 
-/** Loads a page of tasks; goes on where the service gave a part of one. */
+/** Loads a page of tasks; goes on where the service gave a part of one. `looked` is at how many. */
 async function loadPage(filter, cursor, abort) {
-  const page = { tasks: [], total: null, next_cursor: cursor || null };
-  for (let request = 0; request < MAX_REQUESTS; request += 1) {
+  const page = { tasks: [], total: null, next_cursor: cursor || null, looked: 0 };
+  const most = cursor ? MAX_REQUESTS_OLDER : MAX_REQUESTS;
+  for (let request = 0; request < most; request += 1) {
     const query = { ...inNamespace(), ...filter, cursor: page.next_cursor, limit: PAGE - page.tasks.length };
     const part = await get("/tasks/", query, abort);
     page.tasks.push(...part.tasks);
     page.total = part.total;
+    page.looked += LOOKED_AT;
     page.next_cursor = part.next_cursor;
     if (page.tasks.length >= PAGE || page.next_cursor === null) break;
   }

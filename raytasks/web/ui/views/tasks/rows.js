@@ -54,17 +54,21 @@ function useKeys(body, pick, pickable) {
   useShortcut("x", "Select the task", pickable ? () => id() && pick(id()) : null);
 }
 
-/** The table. `picked` is a Set of ids, `pick(ids)` sets it; without `pickable` there are no boxes. */
+/** The table. `picked` is a Map of tasks by id, `setPicked` sets it; without `pickable` there are no boxes. */
 export function Rows({ tasks, picked, setPicked, pickable }) {
   const body = useRef(null);
   const pick = (id) => {
-    const next = new Set(picked);
-    if (!next.delete(id)) next.add(id);
+    const next = new Map(picked);
+    if (!next.delete(id)) next.set(id, tasks.find((task) => task.task_id === id));
     setPicked(next);
   };
   useKeys(body, pick, pickable);
   const all = tasks.length > 0 && tasks.every(({ task_id: id }) => picked.has(id));
-  const pickAll = () => setPicked(all ? new Set() : new Set(tasks.map(({ task_id: id }) => id)));
+  const pickAll = () => {
+    const next = new Map(picked);
+    for (const task of tasks) all ? next.delete(task.task_id) : next.set(task.task_id, task);
+    setPicked(next);
+  };
   return html`<div class="scroll" tabindex="0" role="region" aria-label="Tasks"><table class="tasks">
     <thead><tr>
       ${pickable && html`<th class="c-pick"><input type="checkbox" checked=${all} aria-label="Select all on this page" onChange=${pickAll} /></th>`}

@@ -2,7 +2,7 @@
  * The task types with their figures, loaded for the views of types.
  */
 import { get } from "../../core/api.js";
-import { useEvery, useLoad } from "../../core/loading.js";
+import { useLoad, useRefresh } from "../../core/loading.js";
 import { inNamespace, mayOperateAll } from "../../core/session.js";
 
 const LOOK_SECONDS = 10;
@@ -22,6 +22,6 @@ export function useTypes() {
     ]);
     return { types, stats, pauses };
   });
-  useEvery(LOOK_SECONDS, found.reload);
+  useRefresh(LOOK_SECONDS, found);
   return found;
 }
