@@ -274,9 +274,14 @@ class Limits:
             gate.ending -= 1
 
     def left(self, gate: Gate) -> None:
-        """Wake one of each type that waits before a gate, if there is room."""
+        """Wake one of each type that waits before a gate, if there is room.
+
+        If only time is missing now, its timer is set. Before, another bound may have held it up.
+        """
         if gate.parked and gate.room(self._monotonic()) > 0:
             self._wake(gate, 1)
+        else:
+            self._arm(gate)
         if not (gate.parked or gate.running or gate.reserved or gate.lanes):
             self._drop(gate)
 

@@ -23,6 +23,8 @@ OTHER = Limit("other", running=3, by="/other")
 RATE = Limit("rate", rate=2.0, burst=3)
 KEYED_RATE = Limit("keyed-rate", rate=1.0, burst=2, by="/key")
 ORDER = Limit("order", running=1, by="/key", ordered=True)
+BOTH = Limit("both", running=2, rate=1.0, burst=2)
+KEYED_BOTH = Limit("keyed-both", running=1, rate=1.0, burst=2, by="/key")
 
 VERSIONS: tuple[tuple[HandlerInfo, ...], ...] = (
     (info("a"), info("b")),
@@ -31,6 +33,8 @@ VERSIONS: tuple[tuple[HandlerInfo, ...], ...] = (
     (info("a", RATE), info("b", KEYED_RATE, KEY), info("c")),
     (info("a", ORDER), info("b", ORDER, KEY), info("c", RATE)),
     (info("a", ORDER), info("b"), info("c", ALL, weight=3.0)),
+    (info("a", BOTH), info("b", BOTH, KEYED_BOTH), info("c")),
+    (info("a", KEYED_BOTH), info("b", ALL), info("c", OTHER, KEYED_BOTH)),
 )
 TYPES = ("a", "b", "c")
 SPACES = ("default", "n2")
