@@ -61,6 +61,15 @@ class OutboxTerms:
         return 2 * self.bounds.max_bytes + _SPARE_BYTES
 
 
+_COLUMNS: tuple[tuple[str, Any, Any], ...] = (
+    ("kind", str, SUBMIT_KIND),
+    ("namespace", str, ""),
+    ("document", str | None, None),
+    ("created_at", float, 0.0),
+)
+"""The columns beside the id, the type of each, and what stands for a value of another type."""
+
+
 @dataclass(frozen=True, slots=True)
 class OutboxEntry:
     """A row of the outbox as a command: its task, and why it cannot be (JSON text), or None."""
@@ -81,9 +90,12 @@ def entry_of(
 
     Times in the document are judged as of the moment when the row was written.
     """
+    row, mistyped = _typed(row)
     written_at = row.created_at if 0.0 < row.created_at < now else now
     value: Any = None
     try:
+        if mistyped is not None:
+            raise mistyped
         value = _read(row, terms)
         task = _task(row, value, handlers, terms, written_at)
     except InvalidSubmission as error:
@@ -97,6 +109,23 @@ def error_json(error: Exception) -> str:
     kind = type(error).__name__
     shown = {"type": kind, "message": str(error), "retryable": False, "traceback": None}
     return to_json(shown).decode()
+
+
+def _typed(row: OutboxRow) -> tuple[OutboxRow, InvalidSubmission | None]:
+    """Return the row without values of wrong types, and the error that names their columns.
+
+    SQLite keeps whatever a writer gives it. PostgreSQL refuses it.
+    """
+    empty: dict[str, Any] = {
+        name: nothing
+        for name, kinds, nothing in _COLUMNS
+        if not isinstance(getattr(row, name), kinds)
+    }
+    if not empty:
+        return row, None
+    told = ", ".join(f"{name} ({type(getattr(row, name)).__name__})" for name in empty)
+    error = _wrong(f"the row has columns of a wrong type: {told}", next(iter(empty)))
+    return replace(row, **empty), error
 
 
 def _read(row: OutboxRow, terms: OutboxTerms) -> Any:

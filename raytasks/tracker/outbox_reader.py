@@ -106,6 +106,8 @@ class OutboxReader:
                 await asyncio.sleep(IDLE_SECONDS)
             except Exception:
                 log.exception("the outbox cannot be read; trying again")
+                with contextlib.suppress(StoreUnavailable):
+                    await self._count(None)  # so that `/health` says that they wait
                 await asyncio.sleep(IDLE_SECONDS)
 
     async def _wait(self) -> None:
@@ -205,6 +207,8 @@ class OutboxReader:
             return
         self._counted_at = now
         rows, oldest_at = await ticker.access.read(ticker.store.outbox_size)
+        if rows and not isinstance(oldest_at, float):  # SQLite keeps what a writer gives it
+            oldest_at = ticker.clock() if self.state.oldest_at is None else self.state.oldest_at
         self.state = OutboxState(rows, oldest_at, held_by, len(self._aside))
 
 

@@ -1,12 +1,14 @@
 """The reader of the outbox: each committed row becomes one task, whatever else happens."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import asynccontextmanager, closing
+from typing import Any, Never
 
 import pytest
 from msgspec import json
+from sqlalchemy.engine import make_url
 
 from raytasks.model.acts import BY_OUTBOX
 from raytasks.model.states import State
@@ -289,6 +291,46 @@ async def test_an_outage_loses_no_row(faulty_store: FaultyStore) -> None:
         await until_taken(faulty_store)
         await tracker.submit([new_task(3)])
         assert tracker.backlog == 3
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("created_at", "2026-12-01 00:00:00"),
+        ("document", b"{}"),
+        ("namespace", b"default"),
+        ("kind", b"submit"),
+    ],
+)
+async def test_a_column_of_a_wrong_type_stops_no_other(
+    sqlite_url: str, open_store: Callable[..., Store], column: str, value: Any
+) -> None:
+    """SQLite keeps what a writer gives it."""
+    store = open_store(sqlite_url)
+    row = outbox_values(1) | {column: value}
+    async with reading(store) as tracker:
+        with closing(sqlite3.connect(make_url(sqlite_url).database or "")) as other, other:
+            names = ", ".join(row)
+            marks = ", ".join("?" for _ in row)
+            other.execute(f"INSERT INTO task_outbox ({names}) VALUES ({marks})", [*row.values()])
+        write_rows(store, outbox_values(2))
+        await until_taken(store)
+        assert (await existing(tracker, 2)).state is State.PENDING
+        bad = await existing(tracker, 1)
+        assert bad.state is State.FAILED
+        assert f"the row has columns of a wrong type: {column} (" in error_of(bad)["message"]
+        assert tracker.backlog == 1
+
+
+async def test_rows_that_cannot_be_read_are_told(faulty_store: FaultyStore) -> None:
+    async with reading(faulty_store) as tracker:
+        faulty_store.outbox = broken  # type: ignore[method-assign, assignment]
+        write_rows(faulty_store, outbox_values(1))
+        await until_state(tracker, rows=1, oldest_at=NOW, held_by=None)
+
+
+def broken(*_: object) -> Never:
+    raise RuntimeError("it cannot be read")
 
 
 async def test_a_nudge_is_answered_at_once(
