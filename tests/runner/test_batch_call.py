@@ -4,7 +4,6 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,14 +22,6 @@ ONCE = RetryPolicy(max_attempts=1)
 
 class Item(BaseModel):
     number: int
-
-
-@pytest.fixture
-def bench(sqlite_url: str, tmp_path: Path) -> Callable[..., ConcurrentBench]:
-    def make(*targets: Callable[..., Any]) -> ConcurrentBench:
-        return ConcurrentBench(sqlite_url, tmp_path, *targets)
-
-    return make
 
 
 def items(count: int) -> list[dict[str, int]]:

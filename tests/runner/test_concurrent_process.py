@@ -4,8 +4,6 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,14 +14,6 @@ from raytasks.runner import concurrent_work
 from tests.runner.concurrent_bench import PATIENCE, ConcurrentBench, until
 
 NAME = "RAYTASKS_TEST_LEFT_BEHIND"
-
-
-@pytest.fixture
-def bench(sqlite_url: str, tmp_path: Path) -> Callable[..., ConcurrentBench]:
-    def make(*targets: Callable[..., Any]) -> ConcurrentBench:
-        return ConcurrentBench(sqlite_url, tmp_path, *targets)
-
-    return make
 
 
 async def test_what_attempts_change_is_put_back_when_none_runs(

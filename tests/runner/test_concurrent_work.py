@@ -5,7 +5,6 @@ import contextvars
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,14 +18,6 @@ from raytasks.runner import concurrent_work
 from tests.runner.concurrent_bench import PATIENCE, ConcurrentBench, until
 
 ONCE = RetryPolicy(max_attempts=1)
-
-
-@pytest.fixture
-def bench(sqlite_url: str, tmp_path: Path) -> Callable[..., ConcurrentBench]:
-    def make(*targets: Callable[..., Any]) -> ConcurrentBench:
-        return ConcurrentBench(sqlite_url, tmp_path, *targets)
-
-    return make
 
 
 class Meeting:

@@ -3,8 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,21 +18,6 @@ from raytasks.runner import concurrent_work
 from tests.runner.concurrent_bench import PATIENCE, ConcurrentBench, until
 
 ONCE = RetryPolicy(max_attempts=1)
-
-
-@pytest.fixture
-def bench(sqlite_url: str, tmp_path: Path) -> Callable[..., ConcurrentBench]:
-    def make(*targets: Callable[..., Any]) -> ConcurrentBench:
-        return ConcurrentBench(sqlite_url, tmp_path, *targets)
-
-    return make
-
-
-@pytest.fixture
-def gate() -> Iterator[threading.Event]:
-    gate = threading.Event()
-    yield gate
-    gate.set()
 
 
 async def test_a_loop_that_nobody_knows_to_block_ends_with_its_process(

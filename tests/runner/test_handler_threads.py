@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -29,14 +29,6 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "THREADS_SECONDS", 0.3)
     for module in (concurrent_work, warm_work):
         monkeypatch.setattr(module, "ASK_SECONDS", 0.1)
-
-
-@pytest.fixture
-def gate() -> Iterator[threading.Event]:
-    """The event for which a thread waits that hangs; it is set at the end."""
-    gate = threading.Event()
-    yield gate
-    gate.set()
 
 
 @pytest.fixture(params=["serial", "concurrent"])
