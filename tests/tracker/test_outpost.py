@@ -1,6 +1,7 @@
 """A cluster that another one on the same database has superseded: nothing is lost or run twice."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -33,9 +34,13 @@ QUICK = 1.5
 
 
 class Cluster:
-    """A tracker with its doors, as its actor keeps it, and the task in which it lives."""
+    """A tracker with its doors, as its actor keeps it, and the task in which it lives.
+
+    Whatever its `clock` shows, real time passes: clusters look for each other from time to time.
+    """
 
     def __init__(self, store: Store, owner: str, lease: float, **options: Any) -> None:
+        options = {"monotonic": time.monotonic, **options}
         self.tracker = Tracker(
             store, owner=owner, host=f"host of {owner}", lease_seconds=lease, **options
         )
