@@ -11,6 +11,7 @@ from raytasks.model.tasks import Running
 from raytasks.protocol.messages import Outcome, StateChange
 from raytasks.store.lane_rows import LaneRow, PutOffRow, ReadyChange
 from raytasks.store.store import Store
+from raytasks.tracker import lane_gates
 from raytasks.tracker.access import StoreAccess
 from raytasks.tracker.claim_order import ClaimPlan
 from raytasks.tracker.claim_plan import plan_claims
@@ -191,7 +192,8 @@ class ClaimBook:
             # The ends come first: a token that comes back to a full bucket cannot be spent.
             self._settle_limits(work, done)
             for running, _ in done.claimed:
-                limits.begun(running, lanes.gates_at_hand(running))
+                lane = lanes.find(running.task_type, running.lane)
+                limits.begun(running, lane_gates.gates_at_hand(lane))
         pools = lanes.maker.pools
         if limits.by_name or len(pools) > 1 or any(pool.is_contested for pool in pools.values()):
             lanes.charge(running for running, _ in done.claimed)
@@ -273,6 +275,9 @@ class ClaimBook:
                 )
             if known is not None:
                 self.lanes.learn(known, found.floor, found.head, taken=question.has_taken)
+        for question in plan.questions:
+            if question.order is not None and question.has_taken:
+                self.lanes.give_way(question.task_type, question.name)
 
     def _place_again(self, changes: Iterable[StateChange]) -> None:
         """Have it read again which tasks hold up others, of those that people have changed."""

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from raytasks.store.candidates import MAX_CLAIMS
+from raytasks.tracker import lane_gates
 from raytasks.tracker.claim_order import ClaimPlan, Question
 from raytasks.tracker.fairness import PoolTurns, Preview, SpaceShare, TypeShare
 from raytasks.tracker.gates import NO_BOUND, Gate
@@ -110,6 +111,7 @@ class _Planner:
         self._asked: dict[LaneQueue, list[Question]] = {}
         self._taken: dict[Lane, Question | None] = {}
         self._grouped: dict[Lane, int] = {}
+        self._looked_at: set[Lane] = set()
         self._groups = 0
 
     @property
@@ -257,25 +259,38 @@ class _Planner:
         Other lanes of the key are asked with it: which task is the best shows only then.
         """
         assert gate.members is not None
-        first = min(gate.members, key=lambda other: (other.floor, other.head))
-        if (first.floor, first.head) < (lane.floor, lane.head):
+        first = lane_gates.first_before(gate, lane)
+        if first is not None:
+            if first.head and first.parked_at is not gate:
+                self._lanes.park(lane, gate)
+                return 0
+            self._plan.more = True
             if first.parked_at is gate:
                 self._lanes.reopen(first)
-                self._plan.more = True
+            elif first not in self._looked_at:
+                self._look_at(first, lane.queue)
             return 0
         if lane not in self._grouped:
+            others = [other for other in gate.members if other is not lane and other.count]
+            rivals = heapq.nsmallest(MAX_RIVALS, others, key=lambda other: other.floor)
+            if not self._looked_at.isdisjoint(rivals):
+                self._plan.more = True  # a lane is compared in one order at a time
+                return 0
             self._groups += 1
             self._grouped[lane] = self._groups
-            place = self._queues.setdefault(lane.queue, len(self._queues))
-            others = [other for other in gate.members if other is not lane and other.count]
-            for other in heapq.nsmallest(MAX_RIVALS, others, key=lambda other: other.floor):
-                question = Question(
-                    other.queue.kind.name, other.name, other.floor, 0, place, extra=1
-                )
-                question.order, question.owner = self._groups, other
-                self._plan.questions.append(question)
-                self._rows += 1
+            for other in rivals:
+                self._look_at(other, lane.queue, self._groups)
         return 1
+
+    def _look_at(self, lane: Lane, queue: LaneQueue, order: int | None = None) -> None:
+        """Ask for the first task of a lane, to compare it; nothing of it is claimed."""
+        self._looked_at.add(lane)
+        self._taken.setdefault(lane, None)
+        place = self._queues.setdefault(queue, len(self._queues))
+        question = Question(lane.queue.kind.name, lane.name, lane.floor, 0, place, extra=1)
+        question.order, question.owner = order, lane
+        self._plan.questions.append(question)
+        self._rows += 1
 
 
 def _fair_number(seconds: float, *gaps: float) -> int:

@@ -112,7 +112,7 @@ class Lanes:
                 self._open_queue(queue, fresh=True)
             if kind.limits.is_member:
                 for lane in kind.lanes.values():
-                    self._join(lane)
+                    lane_gates.join(self.limits, lane)
 
     def rows(self) -> Iterator[LaneRow]:
         """Return all lanes, as `load` takes them."""
@@ -141,7 +141,10 @@ class Lanes:
                 assert known is not None
                 known.ready += change
                 known.queue.kind.ready += change
+                known.head = ""  # it may be gone
                 self._shrunk(known, -change)
+                if known.count:
+                    lane_gates.note_moved(self.limits, known)
 
     def expect(self, lane: Lane, number: int, rank: float) -> None:
         """Add tasks that the tick on its way may make ready."""
@@ -167,7 +170,7 @@ class Lanes:
             queue = self._queue(task_type, namespace)
             lane = queue.kind.lanes[name] = Lane(queue, name, values)
             if queue.kind.limits.is_member:
-                self._join(lane)
+                lane_gates.join(self.limits, lane)
         return lane
 
     def learn(self, lane: Lane, floor: float, head: str, *, taken: bool) -> None:
@@ -180,12 +183,24 @@ class Lanes:
         if not lane.count:
             return
         moved, lane.floor = lane.floor != floor, floor
+        if moved:
+            lane_gates.note_moved(self.limits, lane)
         if lane.parked_at is None:
             gate = lane_gates.blocking(self.limits, lane)
             if gate is not None:
                 self.park(lane, gate)
             elif moved or taken:
                 lane.queue.push(lane)
+
+    def give_way(self, task_type: str, name: str) -> None:
+        """Have the next plan ask for another lane if that one has the first task of an order."""
+        lane = self.find(task_type, name)
+        if lane is None:
+            return
+        if lane.parked_at is None and (gate := lane_gates.blocking(self.limits, lane)) is not None:
+            self.park(lane, gate)
+        if lane.parked_at is not None and self.limits.blocking((lane.parked_at,)) is None:
+            self.has_news = True
 
     def put_back(self, lane: Lane) -> None:
         """Put a lane back that a plan has taken from its queue, if it is open."""
@@ -228,14 +243,6 @@ class Lanes:
     def gates_of(self, lane: Lane) -> Sequence[Gate]:
         """Return the gates of the keys of a lane, which keeps them at hand from now on."""
         return lane_gates.gates_of(self.limits, lane)
-
-    def gates_at_hand(self, running: Running) -> Sequence[Gate] | None:
-        """Return all gates of an attempt, if its lane has them at hand; else None."""
-        lane = self.find(running.task_type, running.lane)
-        if lane is None or lane.gates is None:
-            return None
-        plain = lane.queue.kind.limits.plain
-        return (*plain, *lane.gates) if plain else lane.gates
 
     def reopen(self, lane: Lane) -> None:
         """Open a parked lane, unless another gate blocks it."""
@@ -320,14 +327,6 @@ class Lanes:
                 gate.members.pop(lane, None)
                 gate.members = gate.members or None
             self.limits.left(gate)
-
-    def _join(self, lane: Lane) -> None:
-        """Note a lane at the gates that keep an order over several lanes."""
-        for gate in self.gates_of(lane):
-            if gate.limit.is_shared_order:
-                if gate.members is None:
-                    gate.members = {}
-                gate.members[lane] = None
 
     def _open_lane(self, lane: Lane, *, fresh: bool) -> None:
         """Open a lane if nothing blocks it; else park it."""

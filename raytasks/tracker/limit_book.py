@@ -345,6 +345,8 @@ class Limits:
 
     def _arm(self, gate: Gate, *, at_once: bool = False) -> None:
         """Set the timer of a gate, if somebody waits there for time to pass, or may do so soon."""
+        if gate.limit.is_shared_order and gate.room(self._monotonic()) > 0:
+            return  # they wait for the first of their order
         if (gate.parked or at_once) and (gate.limit.per_second or gate.closed_until > -math.inf):
             at = gate.opens_at(self._monotonic())
             if at < gate.timer_at:

@@ -5,20 +5,24 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from raytasks.tracker import lane_gates
 from raytasks.tracker.gates import Gate, LimitInForce
 from raytasks.tracker.lane_book import Lanes
+from raytasks.tracker.lane_queues import Lane
 from raytasks.tracker.limit_view import MAX_KEYS, KeyUse, LimitUse
 
 
 class Block(NamedTuple):
     """A limit that holds back a task: `is_rate` if its rate does, else what runs or waits.
 
-    `seconds` is when time alone makes room, from now; infinite if it does not.
+    - `seconds`: when time alone makes room, from now; infinite if it does not.
+    - `first`: the lane of the task that comes first in the limit's order, if only that one does.
     """
 
     gate: Gate
     is_rate: bool
     seconds: float
+    first: Lane | None = None
 
     def details(self) -> dict[str, Any]:
         """Return what people are shown of it."""
@@ -28,12 +32,23 @@ class Block(NamedTuple):
             shown |= {"rate": limit.bounds.rate, "per_seconds": limit.bounds.per_seconds}
         else:
             shown |= {"running": self.gate.running, "bound": limit.running}
+        if self.first is not None:
+            shown |= {"first": self.first.head, "first_type": self.first.queue.kind.name}
         return shown
+
+    def fix(self) -> str:
+        """Return what lets the task begin."""
+        if self.first is not None:
+            return "see what that one waits for; if it is cancelled, the next one can begin"
+        return "it begins when the limit has room; 'raytasks limits set' changes the limit"
 
     def message(self) -> str:
         """Return in words why nothing begins."""
         limit, key = self.gate.limit, self.gate.key
         name = f"the limit {limit.name}" + (f" of {key[1]!r}" if key is not None else "")
+        if self.first is not None:
+            task = f"the task {self.first.head} of the type {self.first.queue.kind.name}"
+            return f"{task} comes before it in {name}, and has not begun"
         if not self.is_rate and self.gate.put_off:
             return f"an earlier task holds up {name}: it waits for its next attempt"
         if not self.is_rate:
@@ -43,13 +58,14 @@ class Block(NamedTuple):
         return f"{name} lets no attempt begin now"
 
 
-def blocks(gates: Sequence[Gate], now: float) -> Iterator[Block]:
-    """Yield the limits without room, by the monotonic clock."""
+def blocks(gates: Sequence[Gate], now: float, lane: Lane | None) -> Iterator[Block]:
+    """Yield the limits that let no task of a lane begin, by the monotonic clock."""
     for gate in gates:
-        if gate.room(now) > 0:
-            continue
-        at = gate.opens_at(now)
-        yield Block(gate, at < math.inf, at - now)
+        if gate.room(now) + gate.reserved <= 0:  # what a tick has reserved may be this task's
+            at = gate.opens_at(now)
+            yield Block(gate, at < math.inf, at - now)
+        elif lane is not None and (first := lane_gates.surely_before(gate, lane)) is not None:
+            yield Block(gate, is_rate=False, seconds=math.inf, first=first)
 
 
 def use_of(lanes: Lanes, limit: LimitInForce, now: float) -> LimitUse:

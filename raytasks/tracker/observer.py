@@ -1,10 +1,11 @@
 """The tracker's answers to people: health, why a task waits, and what pools and runners do."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, assert_never
 
 from raytasks.model.handler_info import HandlerInfo
+from raytasks.model.lane_names import lane_of
 from raytasks.protocol.queries import (
     Health,
     LimitList,
@@ -22,7 +23,7 @@ from raytasks.protocol.queries import (
 from raytasks.store.version_rows import VersionRow
 from raytasks.tracker import overview, waiting
 from raytasks.tracker.health import health_of, submission_reasons
-from raytasks.tracker.limit_use import blocks, use_of
+from raytasks.tracker.limit_use import Block, blocks, use_of
 from raytasks.tracker.limit_view import LimitUse, limit_documents
 from raytasks.tracker.oldest_due import OldestDue
 from raytasks.tracker.outbox_state import OutboxState, outbox_reasons
@@ -137,14 +138,7 @@ class Observer:
             pause=ticker.steering.pause_of(query.namespace, query.task_type, ticker.clock()),
             stopping=not ticker.claiming,
             is_barred=ticker.recovery.bars_claims(query.task_type),
-            blocks=tuple(
-                blocks(
-                    ticker.ledger.claims.limits.gates_of(
-                        query.task_type, query.namespace, query.limit_values
-                    ),
-                    ticker.monotonic(),
-                )
-            ),
+            blocks=tuple(self._blocks(query)),
         )
         reasons = waiting.waiting_for(query, moment)
         types = () if reasons is None else waiting.rivals(query, moment, reasons)
@@ -156,6 +150,12 @@ class Observer:
             lambda: ticker.store.count_before(query.task_id, lanes, limit)
         )
         return [*reasons, *waiting.place_in_line(query, moment, before)]
+
+    def _blocks(self, query: WaitingFor) -> Iterator[Block]:
+        lanes, values = self._ticker.ledger.lanes, query.limit_values
+        gates = lanes.limits.gates_of(query.task_type, query.namespace, values)
+        lane = lanes.find(query.task_type, lane_of(query.namespace, values))
+        return blocks(gates, self._ticker.monotonic(), lane)
 
     async def _health(self) -> dict[str, Any]:
         backlog, most = self._backlog()

@@ -256,7 +256,7 @@ def _limits(_task: WaitingFor, moment: Moment) -> Iterator[Reason]:
         yield _reason(
             RATE if block.is_rate else LIMIT_FULL,
             block.message(),
-            "it begins when the limit has room; 'raytasks limits set' changes the limit",
+            block.fix(),
             until=moment.now + block.seconds if block.is_rate else None,
             **block.details(),
         )

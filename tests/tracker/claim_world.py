@@ -68,6 +68,7 @@ class ClaimWorld:
         self._numbers = itertools.count(1)
         self._later: dict[str, Task] = {}  # those that wait for their time
         self.asked: list[LaneAsk] = []
+        self.has_more = False  # whether the last tick asks for another one
 
     def declare(self, *infos: HandlerInfo) -> None:
         """Put handlers in force."""
@@ -160,6 +161,7 @@ class ClaimWorld:
 
     def _commit(self, work: TickInput) -> list[Running]:
         done = TickResult()
+        self.has_more = work.plan is not None and work.plan.more
         changes: list[tuple[Task, int]] = []
         for running, outcome in work.outcomes:
             keeps = running.task_type in work.ordered_types

@@ -23,6 +23,8 @@ OTHER = Limit("other", running=3, by="/other")
 RATE = Limit("rate", rate=2.0, burst=3)
 KEYED_RATE = Limit("keyed-rate", rate=1.0, burst=2, by="/key")
 ORDER = Limit("order", running=1, by="/key", ordered=True)
+OTHER_ORDER = Limit("other-order", running=1, by="/other", ordered=True)
+RATED_ORDER = Limit("rated", running=1, rate=1.0, burst=2, by="/key", ordered=True)
 BOTH = Limit("both", running=2, rate=1.0, burst=2)
 KEYED_BOTH = Limit("keyed-both", running=1, rate=1.0, burst=2, by="/key")
 
@@ -35,6 +37,8 @@ VERSIONS: tuple[tuple[HandlerInfo, ...], ...] = (
     (info("a", ORDER), info("b"), info("c", ALL, weight=3.0)),
     (info("a", BOTH), info("b", BOTH, KEYED_BOTH), info("c")),
     (info("a", KEYED_BOTH), info("b", ALL), info("c", OTHER, KEYED_BOTH)),
+    (info("a", ORDER), info("b", ORDER, OTHER_ORDER), info("c", OTHER_ORDER, ALL)),
+    (info("a", RATED_ORDER), info("b", ALL, RATED_ORDER), info("c", KEY, RATED_ORDER)),
 )
 TYPES = ("a", "b", "c")
 SPACES = ("default", "n2")
@@ -105,6 +109,8 @@ class ClaimMachine(RuleBasedStateMachine):
             more = {"retryable": True, "delay_seconds": delay}
         request = _request(capacity, some)
         ends = [self.world.end(item, kind, **more) for item in ending]
+        if kind is OutcomeKind.RELEASED:
+            self._forget_begun(ending)
         self._note(self.world.tick(*[request] if capacity and some else [], ends=ends))
 
     @rule(
@@ -151,7 +157,7 @@ class ClaimMachine(RuleBasedStateMachine):
         for _ in range(60):
             claimed = self.world.tick(_request(1000, TYPES))
             self._note(claimed)
-            if not claimed and not self.world.lanes.has_news:
+            if not (claimed or self.world.lanes.has_news or self.world.has_more):
                 break
         left = [task for task in self.world.tasks.values() if self._can_run(task)]
         assert not left, left
@@ -197,6 +203,13 @@ class ClaimMachine(RuleBasedStateMachine):
                     allowed = limit.rate * (self.world.now - since) + limit.burst
                     assert len(times) - place <= allowed + 1e-6, (name, times)
 
+    def _forget_begun(self, released: list[Running]) -> None:
+        """Count attempts no more that were given back before they began: nor do their tokens."""
+        for running in released:
+            for gate in self._gates(running):
+                times = self.begun[gate.limit.name, gate.key]
+                times.remove(min(times, key=lambda at: abs(NOW + at - running.claimed_at)))
+
     def _judge_order(self, task: Task, name: str, key: Any) -> None:
         for other in self.world.tasks.values():
             if other is task or other.running is not None:
@@ -217,6 +230,8 @@ class ClaimMachine(RuleBasedStateMachine):
                 return False
             if gate.limit.declared.ordered:
                 rivals = [item for item in self.world.tasks.values() if gate in self._gates(item)]
+                if any(not (item.ready or item.running) for item in rivals):
+                    return False  # it is put off
                 if min(rivals, key=lambda item: (item.rank, item.task_id)) is not task:
                     return False
         return True
