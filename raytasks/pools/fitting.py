@@ -117,4 +117,5 @@ def _load(state: RunnerView, now: float) -> RunnerLoad:
         held,
         ready_in=float("inf") if state.leaving else 0.0,
         more=len(state.held) / len(held) if held else 1.0,
+        apart=any(item.company is not None for item in state.held.values()),
     )

@@ -19,6 +19,7 @@ GUESSED_SECONDS = 0.2
 """The running time of a type that never ran, in seconds."""
 
 _SHORTEST_SECONDS = 1e-4
+_ALMOST = 1e-6
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,18 @@ class SizeRule:
 class TypeWork:
     """The work of a type: how many tasks wait and could run now, and how long one runs.
 
-    `seconds` is the average running time; None if no task of the type has ended yet.
+    - `seconds`: the average running time; None if no task of the type has ended yet.
+    - `apart`: how many empty runners those of them need that may not run beside others.
     """
 
     open: int
     seconds: float | None = None
+    apart: float = 0.0
+
+    @property
+    def empty_runners(self) -> float:
+        """How many empty runners it needs at most."""
+        return min(self.apart, self.open)
 
 
 @dataclass(frozen=True)
@@ -86,12 +94,14 @@ class SlotUse:
 class RunnerLoad:
     """The load of a runner: what it holds, and in how many seconds it can begin something new.
 
-    With `more`, it holds that many attempts for each one that is named.
+    With `more`, it holds that many attempts for each one that is named. With `apart`, no others may
+    begin beside them.
     """
 
     held: Sequence[SlotUse] = ()
     ready_in: float = 0.0
     more: float = 1.0
+    apart: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,20 +160,33 @@ def missing_runners(
     horizon = start_seconds + GROWTH_SECONDS
     oldest = _oldest(loads)
     ends = [_ends(load, slots, work) for load in loads]
+    empty = [
+        load.ready_in + max((max(group) for group in held.values()), default=0.0)
+        for load, held in zip(loads, ends, strict=True)
+    ]
+    apart = math.ceil(sum(item.empty_runners for item in work.values()) - _ALMOST)
+    # These take nothing more until they are empty, or others are; see `tracker.sharing`.
+    kept = set(sorted(range(len(loads)), key=empty.__getitem__)[:apart])
+    lacking = apart - sum(empty[index] <= horizon for index in kept)
     missing = 0
     for group, types in _grouped(work, slots).items():
         tasks = sum(work[name].open for name in types)
         if not tasks:
             continue
+        begun_apart = sum(work[name].empty_runners for name in types)
         mean = sum(_seconds(name, work, oldest) * work[name].open for name in types) / tasks
         size = slots.slots(group)
-        able = sum(
-            _begun(load, held.get(group, ()), size, mean, horizon)
-            for load, held in zip(loads, ends, strict=True)
-        )
+        able = begun_apart
+        for index, (load, held) in enumerate(zip(loads, ends, strict=True)):
+            if load.apart:
+                able += 0 if index in kept else size * _rounds(horizon - empty[index], mean)
+            elif index not in kept:
+                able += _begun(load, held.get(group, ()), size, mean, horizon)
+            elif empty[index] > horizon:  # new runners take its place
+                able += _begun(load, held.get(group, ()), size, mean, GROWTH_SECONDS)
         by_one = size * _rounds(GROWTH_SECONDS, mean)
         missing = max(missing, math.ceil((tasks - able) / by_one))
-    return missing
+    return missing + lacking
 
 
 class PeakWindow:

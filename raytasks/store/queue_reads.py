@@ -5,7 +5,7 @@ They look at the lanes that they are given.
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, func, literal_column, select, union_all
 
@@ -16,7 +16,17 @@ from raytasks.store.statements import param
 
 _LANES_AT_ONCE = 100
 
-_OWN_RANK: Select[Any] = select(tasks.c.rank).where(tasks.c.task_id == param("task_id"))
+_OWN: Select[Any] = select(tasks.c.rank, tasks.c.company).where(tasks.c.task_id == param("task_id"))
+
+
+class TaskPlace(NamedTuple):
+    """The place of a due task: how many are claimed `before` it, and its `company`.
+
+    For the company see `Running`.
+    """
+
+    before: int
+    company: int | None
 
 
 def next_due(connection: Connection) -> float | None:
@@ -73,9 +83,12 @@ def _oldest(lanes: int) -> Any:
     )
 
 
-def count_before(connection: Connection, task_id: str, lanes: Sequence[LaneAsk], limit: int) -> int:
-    """Return how many due tasks of some lanes are claimed before a task, counted up to `limit`."""
-    rank = connection.execute(_OWN_RANK, {"p_task_id": task_id}).scalar()
+def place_of(
+    connection: Connection, task_id: str, lanes: Sequence[LaneAsk], limit: int
+) -> TaskPlace:
+    """Return the place of a task among the due tasks of some lanes, counted up to `limit`."""
+    own = connection.execute(_OWN, {"p_task_id": task_id}).first()
+    rank, company = (None, None) if own is None else own
     found = 0
     for start in range(0, len(lanes), _LANES_AT_ONCE):
         if found >= limit or rank is None:
@@ -83,7 +96,7 @@ def count_before(connection: Connection, task_id: str, lanes: Sequence[LaneAsk],
         some = lanes[start : start + _LANES_AT_ONCE]
         bound = {"p_task_id": task_id, "p_rank": rank, "p_limit": limit - found, **_named(some)}
         found += connection.execute(_before(len(some)), bound).scalar_one()
-    return found
+    return TaskPlace(found, company)
 
 
 def oldest_due(connection: Connection, lanes: Sequence[LaneAsk]) -> dict[str, float]:

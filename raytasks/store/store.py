@@ -49,6 +49,7 @@ from raytasks.store.database import Database
 from raytasks.store.idempotency import find_duplicates
 from raytasks.store.lane_rows import LaneAsk, LaneRow, PutOffRow
 from raytasks.store.place_rows import Places
+from raytasks.store.queue_reads import TaskPlace
 from raytasks.store.relaning import Compute, LaneCursor, RelaneResult, relane
 from raytasks.store.transaction import Transaction
 
@@ -291,10 +292,10 @@ class Store:
         with self._database.reading() as connection:
             return expiry.next_expiry(connection)
 
-    def count_before(self, task_id: str, lanes: Sequence[LaneAsk], limit: int) -> int:
-        """Return how many due tasks come before one. See `queue_reads.count_before`."""
+    def place_of(self, task_id: str, lanes: Sequence[LaneAsk], limit: int) -> TaskPlace:
+        """Return the place of a due task. See `queue_reads.place_of`."""
         with self._database.reading() as connection:
-            return queue_reads.count_before(connection, task_id, lanes, limit)
+            return queue_reads.place_of(connection, task_id, lanes, limit)
 
     def open_bulks(self) -> list[BulkOperation]:
         """Return the open bulk operations of all namespaces, the oldest first."""

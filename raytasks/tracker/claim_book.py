@@ -53,12 +53,15 @@ class ClaimBook:
         """Whether nothing is claimed until it is known which limits hold."""
         self.wants_put_off = False
         """Whether it has to be read which tasks are put off."""
+        self.apart: dict[str, float] = {}
+        """By type, how many empty runners its suspects wait for; see `sharing.Shares`."""
         self.memory_types: frozenset[str] = frozenset()
         """The types whose attempts are told where earlier ones ran out of memory."""
 
     def load(self, rows: Iterable[LaneRow], put_off: Iterable[PutOffRow]) -> None:
         """Begin again with what is on disk; the fleet has the running attempts."""
         self.mismatch = None
+        self.apart.clear()
         self.lanes.load(rows, self._fleet.running.values())
         self.moves.begin(self.lanes.rows())
         self.put_off(put_off)
@@ -209,6 +212,10 @@ class ClaimBook:
             if is_present:
                 lanes.forget_expected(plan.expected)
             self._learn(plan, done)
+            if self.apart or done.apart:
+                for name in plan.task_types:
+                    self.apart.pop(name, None)
+                self.apart.update(done.apart)
         self._go_on(done.changes)
         fairness.flush()
 

@@ -322,7 +322,7 @@ class Lanes:
         kind = lane.queue.kind
         lane.parked_at = None
         del kind.lanes[lane.name]
-        for gate in lane_gates.left_by(self.limits, lane):
+        for gate in lane_gates.left_by(lane):
             if gate.members is not None:
                 gate.members.pop(lane, None)
                 gate.members = gate.members or None

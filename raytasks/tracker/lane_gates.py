@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from raytasks.tracker.gates import Gate
 from raytasks.tracker.lane_queues import Lane
 from raytasks.tracker.limit_book import Limits
+from raytasks.tracker.type_limits import key_of
 
 
 def gates_of(limits: Limits, lane: Lane) -> Sequence[Gate]:
@@ -79,11 +80,15 @@ def _place(lane: Lane) -> tuple[float, str]:
     return lane.floor, lane.head
 
 
-def left_by(limits: Limits, lane: Lane) -> Sequence[Gate]:
+def left_by(lane: Lane) -> Sequence[Gate]:
     """Return the gates of a lane that is gone, as far as somebody uses them."""
     queue, gates = lane.queue, lane.gates
     if gates is None:
-        return limits.known_gates(queue.kind.limits, queue.namespace, lane.values)
+        keyed = [
+            limit.gates.get(key_of(limit.name, queue.namespace, lane.values))
+            for limit in queue.kind.limits.keyed
+        ]
+        return [gate for gate in keyed if gate is not None]
     for gate in gates:
         gate.lanes -= 1
     lane.gates = None

@@ -191,15 +191,14 @@ class Limits:
             self._gate(limit, key_of(limit.name, namespace, limit_values)) for limit in limits.keyed
         )
 
-    def known_gates(
-        self, limits: TypeLimits, namespace: str, limit_values: str | None
-    ) -> list[Gate]:
-        """Return the gates of the keys of a lane, as far as somebody uses them."""
-        return [
-            gate
-            for limit in limits.keyed
-            if (gate := limit.gates.get(key_of(limit.name, namespace, limit_values))) is not None
-        ]
+    def looked_at(self, task_type: str, namespace: str, values: str | None) -> list[Gate]:
+        """Return the gates of `gates_of` for somebody who only looks: no new one is kept."""
+        limits, now = self.of_type(task_type), self._monotonic()
+        found = list(limits.plain)
+        for limit in limits.keyed:
+            key = key_of(limit.name, namespace, values)
+            found.append(limit.gates.get(key) or Gate(limit, key, self._began_at, now))
+        return found
 
     def blocks_lane(
         self, limits: TypeLimits, namespace: str, limit_values: str | None

@@ -139,6 +139,7 @@ class Observer:
             stopping=not ticker.claiming,
             is_barred=ticker.recovery.bars_claims(query.task_type),
             blocks=tuple(self._blocks(query)),
+            rated=ticker.ledger.claims.limits.rated_types,
         )
         reasons = waiting.waiting_for(query, moment)
         types = () if reasons is None else waiting.rivals(query, moment, reasons)
@@ -146,14 +147,12 @@ class Observer:
             return reasons
         limit = waiting.MAX_BEFORE + 1
         lanes = [lane.ask(limit) for lane in ticker.ledger.lanes.best(types, limit)]
-        before = await ticker.access.read(
-            lambda: ticker.store.count_before(query.task_id, lanes, limit)
-        )
-        return [*reasons, *waiting.place_in_line(query, moment, before)]
+        place = await ticker.access.read(lambda: ticker.store.place_of(query.task_id, lanes, limit))
+        return [*reasons, *waiting.place_in_line(query, moment, place)]
 
     def _blocks(self, query: WaitingFor) -> Iterator[Block]:
         lanes, values = self._ticker.ledger.lanes, query.limit_values
-        gates = lanes.limits.gates_of(query.task_type, query.namespace, values)
+        gates = lanes.limits.looked_at(query.task_type, query.namespace, values)
         lane = lanes.find(query.task_type, lane_of(query.namespace, values))
         return blocks(gates, self._ticker.monotonic(), lane)
 

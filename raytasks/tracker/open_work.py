@@ -13,9 +13,9 @@ def open_work(ledger: Ledger, task_types: Sequence[str]) -> dict[str, TypeWork]:
     """
     ledger.claims.look_at_the_time()
     counts = ledger.lanes.open_work(task_types)
-    averages = ledger.fleet.averages
+    averages, apart = ledger.fleet.averages, ledger.claims.apart
     return {
-        name: TypeWork(counts.get(name, 0), averages.known(name))
+        name: TypeWork(counts.get(name, 0), averages.known(name), apart.get(name, 0.0))
         for name in task_types
         if name in counts or averages.known(name) is not None
     }

@@ -4,6 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from raytasks.protocol import local_socket as local_rpc
 from raytasks.store.candidates import MAX_CLAIMS, Candidate
@@ -17,6 +18,9 @@ MAX_BATCH_BYTES = 16 * 1024 * 1024
 
 TURN_SECONDS = 0.005
 """Seconds of work that one runner is given before the next one has its turn."""
+
+
+_ALMOST = 1e-6
 
 
 def _batch_bytes() -> int:
@@ -131,12 +135,23 @@ class CapacityRequest:
         return True
 
 
+class Shares(NamedTuple):
+    """The tasks that runners get, with the runners' ids.
+
+    - `cut`: whether a bound of the tick has cut the list.
+    - `apart`: by type, how many runners the suspects need that nobody took. They wait until that
+      many are empty. Of suspects with a company of 4, a runner takes 4, so each needs 0.25.
+    """
+
+    chosen: list[tuple[Candidate, str]]
+    cut: bool
+    apart: Mapping[str, float]
+
+
 def share_out(
     rows: Sequence[Candidate], requests: Sequence[CapacityRequest], durations: Mapping[str, float]
-) -> tuple[list[tuple[Candidate, str]], bool]:
+) -> Shares:
     """Give each task, best rank first, to one runner in turn, as long as one takes it.
-
-    Returns the tasks with their runners' ids, and whether a bound of the tick has cut the list.
 
     The runner with most free time comes first. Its turn lasts until it has some milliseconds of
     work, because a few short tasks are cheaper in one message than spread over all runners.
@@ -144,11 +159,13 @@ def share_out(
     chosen: list[tuple[Candidate, str]] = []
     order = sorted(requests, key=lambda request: request.free_seconds, reverse=True)
     given: defaultdict[str, float] = defaultdict(float)  # seconds of work in a runner's turn
+    apart: defaultdict[str, float] = defaultdict(float)
+    kept = 0
     total = 0
     for row in rows:
         total += row.size
         if len(chosen) == MAX_CLAIMS or (total > MAX_CLAIM_BYTES and chosen):
-            return chosen, True
+            return Shares(chosen, True, apart)
         duration = durations.get(row.task_type, 0.0)
         for index, request in enumerate(order):
             if request.take(row.task_type, duration, row.company, row.size):
@@ -160,15 +177,21 @@ def share_out(
                 break
         else:
             total -= row.size
-            _keep_free_for(row.task_type, order)
-    return chosen, any(request.full for request in order)
+            if row.company is None:
+                _keep_free_for(row.task_type, order)
+                continue
+            apart[row.task_type] += 1 / row.company
+            if kept < math.ceil(sum(apart.values()) - _ALMOST):
+                kept += 1
+                _keep_free_for(row.task_type, order)
+    return Shares(chosen, any(request.full for request in order), apart)
 
 
 def _keep_free_for(task_type: str, requests: Sequence[CapacityRequest]) -> None:
     """Reserve the runner that will be free first: it takes nothing more in this tick.
 
-    A long task fits only where nothing else is held. Without this, a stream of short tasks with a
-    worse rank would block it for ever.
+    A long task, or a suspect, fits only where nothing else is held. Without this, a stream of short
+    tasks with a worse rank would block it for ever.
     """
     able = [
         request
@@ -176,4 +199,4 @@ def _keep_free_for(task_type: str, requests: Sequence[CapacityRequest]) -> None:
         if request.capacity and request.capacity_by_type.get(task_type) and request.seconds
     ]
     if able:
-        max(able, key=lambda request: request.seconds or 0.0).capacity = 0
+        max(able, key=lambda request: (request.seconds or 0.0, request.capacity)).capacity = 0

@@ -115,7 +115,8 @@ class TickResult:
     `cut` says that more could have been claimed at once. The `waits` are the seconds for which
     claimed tasks had been due. The `ready_changes` are by lane. The `findings` are those of the
     plan's questions. The schedules that fired are in `fired`, and the tasks of the outbox that
-    this tick had to store in `handed`. All prunings took `pruning_seconds`.
+    this tick had to store in `handed`. All prunings took `pruning_seconds`. The suspects that no
+    runner took are in `apart`; see `Shares`.
     """
 
     duplicates: Accepted = field(default_factory=Accepted)
@@ -134,6 +135,7 @@ class TickResult:
     fired: list[Fired] = field(default_factory=list)
     pruning_seconds: float = 0.0
     handed: list[NewTask] = field(default_factory=list)
+    apart: Mapping[str, float] = field(default_factory=dict)
 
 
 def run_tick(store: Store, work: TickInput) -> TickResult:
@@ -281,7 +283,7 @@ def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
     offer = offered(rows, plan)
     if late:
         offer = [row for row in offer if row.task_id not in late]
-    chosen, cut = share_out(offer, work.requests, work.durations)
+    chosen, cut, done.apart = share_out(offer, work.requests, work.durations)
     ids = {row.task_id for row, _ in chosen} | late
     done.findings = findings(rows, plan, ids, len(ids))
     done.cut = cut or plan.more or bool(late)

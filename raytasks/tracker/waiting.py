@@ -4,7 +4,7 @@ A rule is a function that yields the reasons it finds. To add a reason, add its 
 and its rule to `_RULES`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -22,6 +22,7 @@ from raytasks.runner.demand import (
     code_of,
 )
 from raytasks.runner.placement_groups import GROUP_PENDING, NO_PLACEMENT_GROUP
+from raytasks.store.queue_reads import TaskPlace
 from raytasks.tracker.fleet import Fleet, RunnerState
 from raytasks.tracker.limit_use import Block
 from raytasks.tracker.outlook import Outlook
@@ -88,6 +89,7 @@ class Moment:
     - `stopping`: nothing is claimed any more, as the service stops.
     - `is_barred`: the database refuses the claims of the task's type.
     - `blocks`: the limits of the task that have no room.
+    - `rated`: the types that have a rate.
     """
 
     now: float
@@ -98,6 +100,7 @@ class Moment:
     stopping: bool = False
     is_barred: bool = False
     blocks: Sequence[Block] = ()
+    rated: Container[str] = ()
 
     def pool_of(self, task_type: str) -> PoolView | None:
         """Return the pool of a type in the version in force, if that is known."""
@@ -148,20 +151,29 @@ def rivals(task: WaitingFor, moment: Moment, reasons: Sequence[Reason]) -> tuple
     return (task.task_type,) if pool is None else tuple(pool.task_types)
 
 
-def place_in_line(task: WaitingFor, moment: Moment, before: int) -> Iterator[Reason]:
-    """Yield the reason that other tasks are before a task, or that all its runners are busy.
+def place_in_line(task: WaitingFor, moment: Moment, place: TaskPlace) -> Iterator[Reason]:
+    """Yield the reason that other tasks are before a task, or that no runner has room for it.
 
-    `before` is how many due tasks come first, counted up to one more than `MAX_BEFORE`.
+    Those before it are counted up to one more than `MAX_BEFORE`.
     """
-    takers = moment.takers(task.task_type)
-    if not before and (not takers or any(_is_free(runner, task, moment) for runner in takers)):
+    takers, before = moment.takers(task.task_type), place.before
+    company = place.company
+    if not before and (
+        not takers or any(_is_free(runner, task, moment, company) for runner in takers)
+    ):
         return
     pool = moment.pool_of(task.task_type)
     name = takers[0].pool if takers else "" if pool is None else pool.name
+    apart = company is not None and not any(runner.is_remote for runner in takers)
     more = before > MAX_BEFORE
     if before:
         number = f"more than {MAX_BEFORE:,}" if more else f"{before:,}"
         message = f"{number} due {_tasks(before)} of the pool {name} come before it"
+    elif apart:
+        message = (
+            f"its runner died while it ran, so it does not run beside others now; "
+            f"no runner of the pool {name} is empty"
+        )
     else:
         message = f"all runners of the pool {name} are busy, and it is next"
     yield _reason(
@@ -173,15 +185,16 @@ def place_in_line(task: WaitingFor, moment: Moment, before: int) -> Iterator[Rea
         more=more,
         runners=len(takers),
         busy=sum(bool(runner.held) for runner in takers),
+        **({"apart": True} if apart else {}),
     )
 
 
-def _is_free(runner: RunnerState, task: WaitingFor, moment: Moment) -> bool:
-    request = runner.capacity_request(moment.fleet.averages)
-    if request is None or request.capacity_by_type.get(task.task_type, 0) < 1:
+def _is_free(runner: RunnerState, task: WaitingFor, moment: Moment, company: int | None) -> bool:
+    """Return whether a runner would take the task: by the same terms as a claim."""
+    request = runner.capacity_request(moment.fleet.averages, rated=moment.rated)
+    if request is None:
         return False
-    duration = moment.fleet.averages.get(task.task_type)
-    return request.empty or request.seconds is None or duration <= request.seconds
+    return request.take(task.task_type, moment.fleet.averages.get(task.task_type), company)
 
 
 # The rules

@@ -164,6 +164,33 @@ def test_missing_runners_with_slots(
     assert missing_runners(work, plan, loads) == missing
 
 
+LONG = RunnerLoad([SlotUse("wide", 1.0)])
+SUSPECTS = RunnerLoad([SlotUse("wide", 1.0)], apart=True)
+
+
+@pytest.mark.parametrize(
+    ("open_tasks", "apart", "loads", "missing"),
+    [
+        (1, 1.0, [LONG], 1),
+        (1, 1.0, [LONG, RunnerLoad()], 0),
+        (1, 1.0, [RunnerLoad([SlotUse("wide", 59.0)])], 0),  # it is empty in a second
+        (1, 1.0, [LONG, RunnerLoad(ready_in=1.0)], 0),  # one is on its way
+        (3, 3.0, [LONG, RunnerLoad()], 2),
+        (4, 0.5, [LONG], 1),  # with a company of two, or more, they share a runner
+        (2, 9.0, [], 2),  # the others have gone meanwhile
+        (50, 1.0, [LONG], 1),  # the one that is kept free takes them when the new one is there
+        (150, 1.0, [LONG], 2),
+        (50, 0.0, [SUSPECTS], 1),
+        (150, 1.0, [LONG, SUSPECTS], 2),
+    ],
+)
+def test_tasks_that_may_not_run_beside_others_need_empty_runners(
+    open_tasks: int, apart: float, loads: list[RunnerLoad], missing: int
+) -> None:
+    work = {"wide": TypeWork(open_tasks, 60.0, apart)}
+    assert missing_runners(work, SlotPlan({"wide": 100}), loads) == missing
+
+
 def test_a_slow_start_needs_more_work_to_be_worth_it() -> None:
     work = {"t": TypeWork(25, 1.0)}
     assert missing_runners(work, SERIAL, [RunnerLoad()], 2.0) == 7

@@ -247,7 +247,7 @@ def test_what_the_tracker_asks_is_served_by_an_index(
 def test_what_is_before_a_task_is_counted_in_the_claim_index(tracking: Tracking) -> None:
     lanes, short = tracking.lane_asks("short", "long"), tracking.lane_asks("short")
     with plans(tracking.store) as steps:
-        assert tracking.store.count_before(task_id(19), lanes, 1000) == 18
+        assert tracking.store.place_of(task_id(19), lanes, 1000) == (18, None)
         assert tracking.store.oldest_due(short) == {"short": NOW}
     assert scans(steps) == []
     assert any(

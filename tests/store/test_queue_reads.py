@@ -21,7 +21,7 @@ def test_what_is_claimed_before_a_task(tracking: Tracking) -> None:
 
     def before(number: int, *types: str, limit: int = 100) -> int:
         lanes = tracking.lane_asks(*(types or ("short", "long")))
-        return tracking.store.count_before(task_id(number), lanes, limit)
+        return tracking.store.place_of(task_id(number), lanes, limit).before
 
     assert [before(number) for number in (5, 1, 2, 3, 4)] == [0, 1, 2, 3, 4]
     assert before(3, "short") == 3

@@ -170,7 +170,8 @@ class ClaimWorld:
             changes += self._settled(self.tasks[running.task_id], item)
         if work.plan is not None and work.plan.questions:
             rows = self.candidates(work.plan.asks)
-            chosen, _ = share_out(offered(rows, work.plan), work.requests, work.durations)
+            shares = share_out(offered(rows, work.plan), work.requests, work.durations)
+            chosen, done.apart = shares.chosen, shares.apart
             ids = {row.task_id for row, _ in chosen}
             done.findings = findings(rows, work.plan, ids, len(ids))
             for row, runner_id in chosen:

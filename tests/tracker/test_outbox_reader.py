@@ -319,6 +319,7 @@ async def test_a_column_of_a_wrong_type_stops_no_other(
         bad = await existing(tracker, 1)
         assert bad.state is State.FAILED
         assert f"the row has columns of a wrong type: {column} (" in error_of(bad)["message"]
+        await tracker.ticker.wait_for_tick()  # memory follows the database
         assert tracker.backlog == 1
 
 

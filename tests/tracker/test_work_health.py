@@ -279,6 +279,7 @@ class TestService:
         await scene.call(node_id="here")
         scene.tracker.fleet.runners["r1"].way = "ray"
         assert await scene.reasons() == {}
+        await scene.tracker.ticker.wait_for_tick()  # a write on its way would seem to take long
         scene.clock.advance(BY_RAY_SECONDS + 1)
         assert (await scene.reasons())["calls_by_ray"]["count"] == 1
         scene.tracker.observer.socket_node = lambda: "elsewhere"
