@@ -306,7 +306,7 @@ MUTANTS = (
         "raytasks.tracker.limit_book",
         "        if gate.parked and gate.room(self._monotonic()) > 0:\n"
         "            self._wake(gate, 1)\n",
-        "",
+        "        if gate.parked and gate.room(self._monotonic()) > 0:\n            pass\n",
     ),
     Mutant(
         "lanes of a failed tick are not put back",

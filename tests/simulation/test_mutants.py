@@ -30,7 +30,9 @@ def test_there_are_enough_of_them() -> None:
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_it_still_fits(mutant: Mutant) -> None:
     source = _ROOT.joinpath(*mutant.module.split(".")).with_suffix(".py").read_text()
-    assert mutant.patched(source) != source
+    patched = mutant.patched(source)
+    assert patched != source
+    compile(patched, mutant.module, "exec")
 
 
 def test_each_has_a_schedule_that_catches_it() -> None:
