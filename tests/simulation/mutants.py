@@ -29,14 +29,14 @@ MUTANTS = (
     Mutant(
         "duplicates answered with the wrong id",
         "raytasks.store.idempotency",
-        "found[task.task_id] = Duplicate(owner,",
-        "found[task.task_id] = Duplicate(task.task_id,",
+        "return Duplicate(found.task_id,",
+        "return Duplicate(task.task_id,",
     ),
     Mutant(
         "no duplicates",
         "raytasks.store.idempotency",
-        "            if owner != task.task_id:\n",
-        "            if owner != task.task_id and len(keyed) > 1:\n",
+        "            taken.add(namespace,",
+        "            len(of_it) > 1 and taken.add(namespace,",
     ),
     # Fences
     Mutant(
