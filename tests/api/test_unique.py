@@ -31,6 +31,12 @@ class TestOne:
         assert again.json()["task_id"] == first.json()["task_id"]
         assert await idle_api.total() == 1
 
+    async def test_has_no_nul(self, idle_api: Api) -> None:
+        """PostgreSQL has no such texts."""
+        refused = await post(idle_api, keyed("a\0b"))
+        assert refused.status_code == 422
+        assert [error["pointer"] for error in refused.json()["errors"]] == ["/unique/key"]
+
     async def test_is_refused_with_the_holders_id(self, idle_api: Api) -> None:
         first = (await post(idle_api, keyed())).json()
         again = await post(idle_api, keyed(on_conflict="reject"))
