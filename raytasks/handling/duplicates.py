@@ -39,7 +39,7 @@ def owners_of(
         elif found.task_id:
             refused.append((place, found))
     if refused:
-        raise _conflict(refused, first)
+        raise _conflict(refused, {task.task_id: place for place, task in enumerate(new)}, first)
     return owners
 
 
@@ -51,7 +51,10 @@ def answered_places(new: Sequence[NewTask], duplicates: Mapping[str, Duplicate])
     return [place for place, one in found if one is not None and one.unique is not None]
 
 
-def _conflict(refused: Sequence[tuple[int, Duplicate]], first: int | None) -> UniqueConflict:
+def _conflict(
+    refused: Sequence[tuple[int, Duplicate]], own: Mapping[str, int], first: int | None
+) -> UniqueConflict:
+    """Return the error; a task of the refused batch itself, `own`, has only a place."""
     holder = refused[0][1]
     why = (
         "and has begun, so it cannot be replaced"
@@ -64,8 +67,11 @@ def _conflict(refused: Sequence[tuple[int, Duplicate]], first: int | None) -> Un
         )
     places = [first + place for place, _ in refused]
     named = ", ".join(map(str, places[:_NAMED])) + (", …" if len(places) > _NAMED else "")
+    by = f"the task {holder.task_id}, {why}"
+    if holder.task_id in own:
+        by = f"the task {first + own[holder.task_id]} of the batch itself"
     return UniqueConflict(
         f"nothing of the batch was accepted: the unique keys of its tasks {named} are held; "
-        f"the first one by the task {holder.task_id}, {why}",
+        f"the first one by {by}",
         [pointer("tasks", place, "unique") for place in places],
     )

@@ -155,9 +155,9 @@ def batch_key(key: str, index: int) -> str:
     return f"{key}{_BETWEEN}{index}" if index else key
 
 
-def is_later_in_batch(key: str) -> bool:
-    """Return whether a key belongs to a task of a batch other than the first."""
-    return _BETWEEN in key
+def is_later_in_batch(key: str, other: str) -> bool:
+    """Return whether a key belongs to a task of a batch, not the first, and another key as well."""
+    return _BETWEEN in key and key.partition(_BETWEEN)[0] == other.partition(_BETWEEN)[0]
 
 
 def _checked(

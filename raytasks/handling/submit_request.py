@@ -33,7 +33,10 @@ class UniqueRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     key: str = Field(
-        min_length=1, max_length=MAX_UNIQUE_KEY, description="Only one task with it is open."
+        min_length=1,
+        max_length=MAX_UNIQUE_KEY,
+        pattern=r"^[^\x00]+$",  # PostgreSQL has no texts with NUL
+        description="Only one task with it is open.",
     )
     until: UniqueUntil = Field(
         default=UniqueUntil.FINISHED,

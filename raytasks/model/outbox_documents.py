@@ -16,10 +16,16 @@ TRACE_PARENT = "traceparent"
 class OutboxRow(Struct, frozen=True):
     """A committed row of the outbox.
 
-    - `row_id`: the id of the task that it becomes.
+    On SQLite its columns may hold anything. What a column cannot have is left out, and `mistyped`
+    tells it.
+
+    - `row_id`: the id of the task that it becomes; of a row without such an id, its place.
     - `document`: the JSON text of the body of `POST /tasks/`; it may have the `idempotency_key` and
       the `traceparent` as well. It is None if it is longer than the service reads.
     - `created_at`: when it was written, in seconds since the epoch, by the clock of the writer.
+      It is 0.0 if that is no time.
+    - `wrong_id`: the beginning of what stands in the place of an id, as text; None if it is one.
+    - `mistyped`: the columns with values of wrong types, each with its type.
     """
 
     row_id: str
@@ -27,3 +33,5 @@ class OutboxRow(Struct, frozen=True):
     namespace: str
     document: str | None
     created_at: float
+    wrong_id: str | None = None
+    mistyped: dict[str, str] = {}

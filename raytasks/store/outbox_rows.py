@@ -4,13 +4,14 @@ The names of the table, of its columns and of PostgreSQL's function `raytasks_su
 promised to stay. Writers only insert. The tracker only reads, and deletes what it takes.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from sqlalchemy import (
     Column,
+    ColumnElement,
     Connection,
     Delete,
     Double,
@@ -23,10 +24,13 @@ from sqlalchemy import (
     cast,
     delete,
     func,
+    literal_column,
+    null,
     select,
 )
 
 from raytasks.model.outbox_documents import OutboxRow
+from raytasks.store.outbox_values import any_text, is_id, place_of, row_of, rowid_of, time_of
 from raytasks.store.schema import metadata, tasks
 
 MAX_ROWS = 500
@@ -49,7 +53,9 @@ task_outbox = Table(
 )
 
 _ID = cast(task_outbox.c.id, Text).label("id")
+_ROWID: ColumnElement[Any] = literal_column("task_outbox.rowid")
 _THESE = task_outbox.c.id.in_(bindparam("p_ids", expanding=True))
+_PLACES = _ROWID.in_(bindparam("p_rowids", expanding=True))
 _DOCUMENTS: Select[Any] = select(_ID, task_outbox.c.document).where(_THESE)
 _ONE: Select[Any] = select(
     _ID,
@@ -59,6 +65,8 @@ _ONE: Select[Any] = select(
     task_outbox.c.created_at,
 ).where(task_outbox.c.id == bindparam("p_id"))
 _TAKE: Delete = delete(task_outbox).where(_THESE)
+_AT: Select[Any] = select(_ROWID, task_outbox.c.id).where(_PLACES)
+_TAKE_AT: Delete = delete(task_outbox).where(_PLACES)
 _SOME = select(task_outbox.c.id).limit(bindparam("p_limit")).subquery()
 _COUNT: Select[Any] = select(func.count()).select_from(_SOME)
 _FIRST: Select[Any] = select(task_outbox.c.created_at).order_by(task_outbox.c.id).limit(1)
@@ -80,69 +88,109 @@ def look(
     All rows that are there count, whatever was seen before: transactions do not commit in the order
     of their ids. A document of more than `max_bytes` is left out: it is None.
     """
-    bound: dict[str, Any] = {"p_limit": MAX_ROWS}
-    if passed_over:
-        bound["p_passed_over"] = sorted(passed_over)
-    if full:
-        bound["p_full"] = sorted(full)
-    statement = _heads(connection.dialect.name, bool(passed_over), bool(full))
-    heads = connection.execute(statement, bound).all()
-    chosen: list[Any] = []
-    total = 0
-    for head in heads:
-        total += head.size if head.size <= max_bytes else 0
-        if chosen and total > MAX_BYTES:
-            break
-        chosen.append(head)
-    ids = [head.id for head in chosen if head.size <= max_bytes]
-    documents: dict[str, str] = {}
-    if ids:
-        documents = {row.id: row.document for row in connection.execute(_DOCUMENTS, {"p_ids": ids})}
-    rows = [
-        OutboxRow(head.id, head.kind, head.namespace, documents.get(head.id), head.created_at)
+    ids, rowids = _apart(passed_over)
+    given = {"p_passed_over": sorted(ids), "p_rowids": rowids, "p_full": sorted(full)}
+    bound: dict[str, Any] = {name: values for name, values in given.items() if values}
+    statement = _heads(connection.dialect.name, frozenset(bound))
+    with any_text(connection):
+        heads = connection.execute(statement, bound | {"p_limit": MAX_ROWS}).all()
+        chosen: list[Any] = []
+        total = 0
+        for head in heads:
+            total += head.size if head.size <= max_bytes else 0
+            if chosen and total > MAX_BYTES:
+                break
+            chosen.append(head)
+        ids = [head.id for head in chosen if head.size <= max_bytes and is_id(head.id)]
+        documents: dict[str, Any] = {}
+        if ids:
+            rows = connection.execute(_DOCUMENTS, {"p_ids": ids})
+            documents = {row.id: row.document for row in rows}
+    found = [
+        row_of(
+            *(head.id, head.kind, head.namespace, head.created_at),
+            document=documents.get(head.id),
+            rowid=head.rowid,
+        )
         for head in chosen
     ]
-    return OutboxLook(rows, len(chosen) < len(heads) or len(heads) == MAX_ROWS)
+    return OutboxLook(found, len(chosen) < len(heads) or len(heads) == MAX_ROWS)
 
 
-def take(connection: Connection, ids: Sequence[str]) -> set[str]:
+def take(connection: Connection, row_ids: Sequence[str]) -> set[str]:
     """Delete rows, and return the ids of those that were there: only these are now taken."""
-    statement = _TAKE.returning(_ID)
-    return set(connection.execute(statement, {"p_ids": list(ids)}).scalars())
+    ids, rowids = _apart(row_ids)
+    taken: set[str] = set()
+    if ids:
+        statement = _TAKE.returning(_ID)
+        taken.update(connection.execute(statement, {"p_ids": ids}).scalars())
+    if rowids:
+        with any_text(connection):
+            there = connection.execute(_AT, {"p_rowids": rowids}).all()
+        # VACUUM gives rows other places: what has an id is another row now.
+        rowids = [rowid for rowid, row_id in there if not is_id(row_id)]
+        connection.execute(_TAKE_AT, {"p_rowids": rowids})
+        taken.update(map(place_of, rowids))
+    return taken
 
 
 def one(connection: Connection, task_id: str) -> OutboxRow | None:
     """Return the row of an id, or None."""
-    row = connection.execute(_ONE, {"p_id": task_id}).first()
-    return None if row is None else OutboxRow(*row)
+    with any_text(connection):
+        row = connection.execute(_ONE, {"p_id": task_id}).first()
+    if row is None:
+        return None
+    return row_of(row.id, row.kind, row.namespace, row.created_at, document=row.document)
 
 
 def size(connection: Connection) -> tuple[int, float | None]:
     """Return the number of rows, at most `MAX_COUNTED`, and when the first one was written.
 
-    The first one is that by id, which is about the oldest. The time is None if there is no row.
+    The first one is that by id, which is about the oldest. The time is None if there is no row, and
+    0.0 if it is none.
     """
     number: int = connection.execute(_COUNT, {"p_limit": MAX_COUNTED}).scalar_one()
-    first: float | None = connection.execute(_FIRST).scalar()
-    return number, first
+    with any_text(connection):
+        first = connection.execute(_FIRST).first()
+    return number, None if first is None else time_of(first.created_at)
+
+
+def _apart(row_ids: Iterable[str]) -> tuple[list[str], list[int]]:
+    """Return the ids among the ids of rows, and the places of rows without an id."""
+    ids: list[str] = []
+    rowids: list[int] = []
+    for row_id in row_ids:
+        rowid = rowid_of(row_id)
+        if rowid is None:
+            ids.append(row_id)
+        else:
+            rowids.append(rowid)
+    return ids, rowids
 
 
 @cache
-def _heads(dialect: str, passes_over: bool, has_full: bool) -> Select[Any]:
+def _heads(dialect: str, given: frozenset[str]) -> Select[Any]:
     document: Any = task_outbox.c.document
+    row_id: Any
+    rowid: Any
     if dialect == "postgresql":
         size = func.octet_length(document)  # of the value as it is: nothing is read for it
+        row_id, rowid = _ID, null()
     else:
         size = func.length(cast(document, LargeBinary))
+        row_id, rowid = task_outbox.c.id, _ROWID
     found = select(
-        _ID,
+        row_id,
         task_outbox.c.kind,
         task_outbox.c.namespace,
         task_outbox.c.created_at,
         size.label("size"),
+        rowid.label("rowid"),
     )
-    if passes_over:
+    if "p_passed_over" in given:
         found = found.where(task_outbox.c.id.not_in(bindparam("p_passed_over", expanding=True)))
-    if has_full:
+    if "p_rowids" in given:
+        found = found.where(_ROWID.not_in(bindparam("p_rowids", expanding=True)))
+    if "p_full" in given:
         found = found.where(task_outbox.c.namespace.not_in(bindparam("p_full", expanding=True)))
     return found.order_by(task_outbox.c.id).limit(bindparam("p_limit"))

@@ -30,7 +30,7 @@ from raytasks.model.tasks import Task
 from raytasks.protocol.messages import TaskEnd
 from raytasks.store.compiled import CompiledQuery, postgres_dialect, sqlite_dialect
 from raytasks.store.lane_statements import IN_LANE
-from raytasks.store.schema import ENDED, KEYED, RUNNING, SCHEDULED, attempts, task_logs, tasks
+from raytasks.store.schema import ENDED, RUNNING, SCHEDULED, attempts, task_logs, tasks
 from raytasks.store.service_tables import tracker_epoch
 
 
@@ -187,14 +187,6 @@ BY_IDS: Select[Any] = select(*TASK_COLUMNS).where(
 
 ENDS: Select[Any] = select(*(tasks.c[name] for name in TaskEnd.__struct_fields__)).where(
     tasks.c.task_id.in_(bindparam("p_task_ids", expanding=True))
-)
-
-BY_KEYS: Select[Any] = select(
-    tasks.c.idempotency_key, tasks.c.task_id, tasks.c.request_digest
-).where(
-    KEYED,
-    tasks.c.namespace == param("namespace"),
-    tasks.c.idempotency_key.in_(bindparam("p_keys", expanding=True)),
 )
 
 _ENDED_BEFORE = ENDED, tasks.c.finished_at < param("before")

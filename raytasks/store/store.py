@@ -163,7 +163,7 @@ class Store:
             return dict(map(tuple, rows))
 
     def duplicates(self, new: Sequence[NewTask]) -> dict[str, Duplicate]:
-        """Return the submissions whose key is taken. See `Transaction.duplicates`."""
+        """Return the submissions whose key is taken. See `idempotency.find_duplicates`."""
         with self._database.reading() as connection:
             return find_duplicates(connection, new)
 

@@ -11,7 +11,7 @@ from raytasks.model.bulk_operations import TaskHead
 from raytasks.model.changes import TaskChanges
 from raytasks.model.lane_names import lane_of
 from raytasks.model.states import TRANSITIONS, Event, State
-from raytasks.model.tasks import Duplicate, NewTask, Task
+from raytasks.model.tasks import NewTask, Task
 from raytasks.protocol.messages import AttemptLog, Outcome, Report
 from raytasks.store import (
     batch_statements,
@@ -31,7 +31,7 @@ from raytasks.store.count_changes import CountChanges, Counted, Total
 from raytasks.store.cursors import Direct, Fence
 from raytasks.store.finals import Finals, insert_callbacks
 from raytasks.store.fresh_tasks import FreshTasks
-from raytasks.store.idempotency import find_duplicates
+from raytasks.store.idempotency import TakenKeys, find_taken
 from raytasks.store.lane_rows import LaneAsk, ReadyChange
 from raytasks.store.place_rows import NewPlaces
 from raytasks.store.ready_changes import InLane, ReadyChanges
@@ -127,15 +127,9 @@ class Transaction:
             for place, task in enumerate(new)
         )
 
-    def duplicates(self, new: Sequence[NewTask]) -> dict[str, Duplicate]:
-        """Return the submissions whose key is taken, by a stored task or an earlier submission.
-
-        The result is by the id of the submission. A submission that is stored itself is not in it.
-        Keys count within their namespace.
-        """
-        if all(task.idempotency_key is None for task in new):
-            return {}
-        return find_duplicates(self._connection, new)
+    def taken_keys(self, new: Sequence[NewTask]) -> TakenKeys:
+        """Return those of the idempotency keys of submissions that were answered before."""
+        return find_taken(self._direct.read, new, postgres=self._is_postgres)
 
     def candidates(self, asks: Sequence[LaneAsk]) -> list[Candidate]:
         """Return the first ready tasks of some lanes. See `candidates.read_candidates`.

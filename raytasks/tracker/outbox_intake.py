@@ -38,7 +38,7 @@ from raytasks.model.outbox_documents import (
 )
 from raytasks.model.strict_json import is_deeper, parse_json
 from raytasks.model.task_filter import is_reserved
-from raytasks.model.tasks import DEFAULT_NAMESPACE, NewTask, is_namespace, is_task_id
+from raytasks.model.tasks import DEFAULT_NAMESPACE, NewTask, is_namespace
 from raytasks.model.trace_context import trace_context
 
 UNREADABLE_TYPE = "unreadable"
@@ -61,15 +61,6 @@ class OutboxTerms:
         return 2 * self.bounds.max_bytes + _SPARE_BYTES
 
 
-_COLUMNS: tuple[tuple[str, Any, Any], ...] = (
-    ("kind", str, SUBMIT_KIND),
-    ("namespace", str, ""),
-    ("document", str | None, None),
-    ("created_at", float, 0.0),
-)
-"""The columns beside the id, the type of each, and what stands for a value of another type."""
-
-
 @dataclass(frozen=True, slots=True)
 class OutboxEntry:
     """A row of the outbox as a command: its task, and why it cannot be (JSON text), or None."""
@@ -90,12 +81,9 @@ def entry_of(
 
     Times in the document are judged as of the moment when the row was written.
     """
-    row, mistyped = _typed(row)
     written_at = row.created_at if 0.0 < row.created_at < now else now
     value: Any = None
     try:
-        if mistyped is not None:
-            raise mistyped
         value = _read(row, terms)
         task = _task(row, value, handlers, terms, written_at)
     except InvalidSubmission as error:
@@ -111,32 +99,21 @@ def error_json(error: Exception) -> str:
     return to_json(shown).decode()
 
 
-def _typed(row: OutboxRow) -> tuple[OutboxRow, InvalidSubmission | None]:
-    """Return the row without values of wrong types, and the error that names their columns.
-
-    SQLite keeps whatever a writer gives it. PostgreSQL refuses it.
-    """
-    empty: dict[str, Any] = {
-        name: nothing
-        for name, kinds, nothing in _COLUMNS
-        if not isinstance(getattr(row, name), kinds)
-    }
-    if not empty:
-        return row, None
-    told = ", ".join(f"{name} ({type(getattr(row, name)).__name__})" for name in empty)
-    error = _wrong(f"the row has columns of a wrong type: {told}", next(iter(empty)))
-    return replace(row, **empty), error
-
-
 def _read(row: OutboxRow, terms: OutboxTerms) -> Any:
     """Return the document of a row. Raises `InvalidSubmission`."""
-    if not is_task_id(row.row_id):
-        raise _wrong(f"the id {row.row_id[:100]!r} is no UUID in lower case, with dashes", "id")
+    if row.wrong_id is not None:
+        raise _wrong(f"the id {row.wrong_id} is no UUID in lower case, with dashes", "id")
+    if row.mistyped:
+        told = ", ".join(f"{name} ({kind})" for name, kind in row.mistyped.items())
+        raise _wrong(f"the row has columns of a wrong type: {told}", next(iter(row.mistyped)))
     if row.kind != SUBMIT_KIND:
-        raise _wrong(f"this version of raytasks knows no rows of the kind {row.kind!r}", "kind")
+        raise _wrong(
+            f"this version of raytasks knows no rows of the kind {row.kind[:100]!r}", "kind"
+        )
     if not is_namespace(row.namespace):
         raise _wrong(
-            f"{row.namespace!r} is no namespace: use 1 to 63 small letters, digits and dashes",
+            f"{row.namespace[:100]!r} is no namespace: "
+            "use 1 to 63 small letters, digits and dashes",
             "namespace",
         )
     if row.document is None:
@@ -209,7 +186,7 @@ def _refused(
     info = handlers.get(task_type)
     values = None if info is None else limit_values_again(payload, None, info.limits)
     return NewTask(
-        task_id=row.row_id if is_task_id(row.row_id) else str(uuid_utils.uuid7()),
+        task_id=row.row_id if row.wrong_id is None else str(uuid_utils.uuid7()),
         task_type=task_type,
         payload=payload,
         priority=0,

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from raytasks.model.handler_info import HandlerInfo
+from raytasks.model.outbox_documents import OutboxRow
 from raytasks.model.tasks import RaytasksError, StoreUnavailable
 from raytasks.tracker.inbox import Handing
 from raytasks.tracker.outbox_intake import OutboxEntry, OutboxTerms, entry_of
@@ -139,7 +140,7 @@ class OutboxReader:
             await self._count(NO_VERSION if self._handlers is None else None)
             return False
         at = ticker.clock()
-        entries = [entry_of(row, self._handlers, self.terms, at) for row in look.rows]
+        entries = self._entries(look.rows, self._handlers, at)
         taken = self._that_fit(entries)
         stored = await self._hand_in(taken) if taken else 0
         if stored:
@@ -151,6 +152,19 @@ class OutboxReader:
         else:
             self.state = OutboxState(set_aside=len(self._aside))
         return look.more and stored > 0
+
+    def _entries(
+        self, rows: Iterable[OutboxRow], handlers: Mapping[str, HandlerInfo], now: float
+    ) -> list[OutboxEntry]:
+        """Return the entries of rows. One that breaks the check is set aside: a fault of ours."""
+        entries: list[OutboxEntry] = []
+        for row in rows:
+            try:
+                entries.append(entry_of(row, handlers, self.terms, now))
+            except Exception:
+                log.exception("the row %s of the outbox cannot be checked", row.row_id)
+                self._set_aside(row.row_id)
+        return entries
 
     def _that_fit(self, entries: Sequence[OutboxEntry]) -> list[OutboxEntry]:
         """Return the entries for which the backlog has room. What has failed needs none."""
@@ -195,7 +209,7 @@ class OutboxReader:
         return stored
 
     def _set_aside(self, row_id: str) -> None:
-        """Try a row again later, as its tick fails. Recovery has logged the error."""
+        """Try a row again later, as its check or its tick fails. The error was logged."""
         known = self._aside.get(row_id)
         pause = _FIRST_PAUSE if known is None else min(2 * known.pause, _MAX_PAUSE)
         self._aside[row_id] = _Refused(_time() + pause, pause)
@@ -207,7 +221,7 @@ class OutboxReader:
             return
         self._counted_at = now
         rows, oldest_at = await ticker.access.read(ticker.store.outbox_size)
-        if rows and not isinstance(oldest_at, float):  # SQLite keeps what a writer gives it
+        if oldest_at is not None and not 0.0 < oldest_at <= ticker.clock():  # a writer's clock
             oldest_at = ticker.clock() if self.state.oldest_at is None else self.state.oldest_at
         self.state = OutboxState(rows, oldest_at, held_by, len(self._aside))
 

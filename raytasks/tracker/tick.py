@@ -31,7 +31,6 @@ from raytasks.store.transaction import Transaction
 from raytasks.tracker.acting import Acted, Target, act, change_of, expired, inserted
 from raytasks.tracker.changing import change, delete
 from raytasks.tracker.claim_order import ClaimPlan, Finding, findings, offered
-from raytasks.tracker.keys_taken import note_held, refuse_whole_batches
 from raytasks.tracker.outbox_intake import OutboxEntry
 from raytasks.tracker.outbox_tick import end_unfit, take_rows
 from raytasks.tracker.schedule_book import audit_of
@@ -194,29 +193,25 @@ def _submit(transaction: Transaction, work: TickInput, done: TickResult) -> None
     if work.skip_known:
         known = transaction.tasks([task.task_id for task in new])
         new = [task for task in new if task.task_id not in known]
-    done.duplicates = Accepted(transaction.duplicates(new))
+    taken, decision = transaction.taken_keys(new), None
     done.duplicates.at = work.now if len(new) == asked_for else None
-    if done.duplicates:
-        refuse_whole_batches(new, done.duplicates)
-        new = [task for task in new if task.task_id not in done.duplicates]
-    decision, asked = None, new
-    if any(task.unique_spec is not None for task in new):
+    if taken or any(task.unique_spec is not None for task in new):
         new = list({task.task_id: task for task in new}.values())  # without second copies
-        decision = decide_in(transaction, new, work.now)
+        decision = decide_in(transaction, new, taken, work.now)
         if len(new) > len(decision.new) + len(decision.duplicates):  # some were sent again
             done.duplicates.at = None
-        asked, new = new, decision.new
-        note_held(decision.duplicates, done.duplicates)
+        new = decision.new
+        done.duplicates.update(decision.duplicates)
     if work.firings:
         done.fired = fire(transaction, work.firings, work.now)
         new = [*new, *(task for item in done.fired for task in item.tasks)]
-    if decision is None and work.begins_new:
+    if work.begins_new and (decision is None or not decision.keys):
         transaction.hold_back(new)
     else:
         transaction.submit(new)
     done.changes += [inserted(task, work.now) for task in new]
     if decision is not None:
-        carry_out(transaction, asked, decision, work.now, done.acted)
+        carry_out(transaction, decision, work.now, done.acted)
     if entries:
         done.changes += end_unfit(transaction, entries, done.duplicates, work.now)
 

@@ -31,6 +31,12 @@ class TestOne:
         assert again.json()["task_id"] == first.json()["task_id"]
         assert await idle_api.total() == 1
 
+    async def test_has_no_nul(self, idle_api: Api) -> None:
+        """PostgreSQL has no such texts."""
+        refused = await post(idle_api, keyed("a\0b"))
+        assert refused.status_code == 422
+        assert [error["pointer"] for error in refused.json()["errors"]] == ["/unique/key"]
+
     async def test_is_refused_with_the_holders_id(self, idle_api: Api) -> None:
         first = (await post(idle_api, keyed())).json()
         again = await post(idle_api, keyed(on_conflict="reject"))
@@ -71,6 +77,19 @@ class TestOne:
         assert await api.total() == 0
 
 
+class TestAnIdempotencyKey:
+    async def test_that_the_holder_has_answered_is_taken(self, idle_api: Api) -> None:
+        holder = (await post(idle_api, keyed())).json()["task_id"]
+        key = {"Idempotency-Key": "i"}
+        assert (await post(idle_api, keyed(), **key)).json()["task_id"] == holder
+        other = await post(idle_api, BODY, **key)
+        assert other.status_code == 409
+        assert holder in other.json()["detail"]
+        again = await post(idle_api, keyed(), **key)
+        assert (again.status_code, again.json()["task_id"]) == (200, holder)
+        assert await idle_api.total() == 1
+
+
 class TestABatch:
     async def test_is_refused_with_the_places_of_the_bad_tasks(self, idle_api: Api) -> None:
         holder = (await post(idle_api, keyed())).json()["task_id"]
@@ -81,6 +100,20 @@ class TestABatch:
         assert [error["pointer"] for error in problem["errors"]] == ["/tasks/1/unique"]
         assert problem["task_id"] == holder
         assert await idle_api.total() == 1
+
+    @pytest.mark.parametrize("policy", ["return", "reject"])
+    async def test_that_conflicts_with_itself_names_no_task(self, api: Api, policy: str) -> None:
+        tasks = [BODY, keyed(), keyed(on_conflict="reject"), keyed(on_conflict=policy)]
+        answer = await post(api, {"tasks": tasks}, "/tasks/batch")
+        assert answer.status_code == 409
+        problem = answer.json()
+        assert "task_id" not in problem
+        assert "by the task 1 of the batch itself" in problem["detail"]
+        refused = [2, 3] if policy == "reject" else [2]
+        assert [error["pointer"] for error in problem["errors"]] == [
+            f"/tasks/{place}/unique" for place in refused
+        ]
+        assert await api.total() == 0
 
     async def test_has_the_holder_at_its_place(self, idle_api: Api) -> None:
         holder = (await post(idle_api, keyed())).json()["task_id"]

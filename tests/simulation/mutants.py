@@ -29,14 +29,14 @@ MUTANTS = (
     Mutant(
         "duplicates answered with the wrong id",
         "raytasks.store.idempotency",
-        "found[task.task_id] = Duplicate(owner,",
-        "found[task.task_id] = Duplicate(task.task_id,",
+        "return Duplicate(found.task_id,",
+        "return Duplicate(task.task_id,",
     ),
     Mutant(
         "no duplicates",
         "raytasks.store.idempotency",
-        "            if owner != task.task_id:\n",
-        "            if owner != task.task_id and len(keyed) > 1:\n",
+        "            taken.add(namespace,",
+        "            len(of_it) > 1 and taken.add(namespace,",
     ),
     # Fences
     Mutant(
@@ -426,11 +426,11 @@ MUTANTS = (
     Mutant(
         "rows of the outbox behind the last one",
         "raytasks.tracker.outbox_reader",
-        "        entries = [entry_of(row, self._handlers, self.terms, at) for row in look.rows]\n",
+        "        entries = self._entries(look.rows, self._handlers, at)\n",
         "        last = getattr(self, 'last', '')\n"
         "        self.last = max(last, look.rows[-1].row_id)\n"
         "        rows = [row for row in look.rows if row.row_id > last]\n"
-        "        entries = [entry_of(row, self._handlers, self.terms, at) for row in rows]\n",
+        "        entries = self._entries(rows, self._handlers, at)\n",
     ),
     Mutant(
         "a row that was taken stays in the outbox",

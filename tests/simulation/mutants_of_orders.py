@@ -67,7 +67,7 @@ MUTANTS_OF_ORDERS = (
     Mutant(
         "a repeated request replaces again",
         "raytasks.tracker.unique_keys",
-        "    remember_answers(transaction.connection, new, decision.duplicates)\n",
+        "    remember_answers(transaction.connection, decision.answers)\n",
         "",
     ),
     Mutant(

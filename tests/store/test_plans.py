@@ -263,3 +263,17 @@ def test_what_expires_is_found_in_the_index_of_expiries(tracking: Tracking) -> N
     assert len(used) == 2
     assert "expires_at<?)" in used[0]
     assert scans(steps) == []
+
+
+def test_keys_and_their_aliases_are_found_by_one_question_in_their_indexes(
+    tracking: Tracking,
+) -> None:
+    new = [new_task(number, idempotency_key=f"k{number}") for number in range(60, 70)]
+    with plans(tracking.store) as steps:
+        tracking.tick(submissions=new)
+    searches = [step for step in steps if "idempotency_key=?" in step]
+    assert searches == [
+        "SEARCH tasks USING INDEX ix_tasks_idempotency_key (namespace=? AND idempotency_key=?)",
+        "SEARCH key_aliases USING PRIMARY KEY (namespace=? AND idempotency_key=?)",
+    ]
+    assert scans(steps) == []

@@ -1,14 +1,11 @@
 """The reader of the outbox: each committed row becomes one task, whatever else happens."""
 
 import asyncio
-import sqlite3
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from collections.abc import Callable
 from typing import Any, Never
 
 import pytest
 from msgspec import json
-from sqlalchemy.engine import make_url
 
 from raytasks.model.acts import BY_OUTBOX
 from raytasks.model.states import State
@@ -21,7 +18,15 @@ from raytasks.store.store import Store
 from raytasks.tracker import outbox_reader
 from raytasks.tracker.core import Tracker
 from tests.making import NOW, new_task, task_id
-from tests.outbox_tools import info, outbox_values, write_rows
+from tests.outbox_tools import (
+    info,
+    outbox_values,
+    reading,
+    until_state,
+    until_taken,
+    write_raw,
+    write_rows,
+)
 from tests.tracking import PATIENCE, FaultyStore, ScriptedRunner, tracker_on, until
 
 
@@ -33,28 +38,6 @@ def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def outbox_store(store_url: str, open_store: Callable[..., Store]) -> Store:
     return open_store(store_url)
-
-
-@asynccontextmanager
-async def reading(store: Store, **options: Any) -> AsyncIterator[Tracker]:
-    """A tracker that takes rows of the types `short` and `long`."""
-    async with tracker_on(store, clock=lambda: NOW, **options) as tracker:
-        tracker.set_handlers([info(), info("long", max_attempts=7, timeout_seconds=5.0)])
-        yield tracker
-
-
-async def until_taken(store: Store, *, left: int = 0) -> None:
-    """Wait until so few rows are left."""
-    async with asyncio.timeout(PATIENCE):
-        while store.outbox_size()[0] > left:  # noqa: ASYNC110 - a row has no signal
-            await asyncio.sleep(0.005)
-
-
-async def until_state(tracker: Tracker, **expected: Any) -> None:
-    """Wait until the reader says so of the outbox."""
-    async with asyncio.timeout(PATIENCE):
-        while not expected.items() <= vars(tracker.outbox.state).items():  # noqa: ASYNC110 - it has no signal
-            await asyncio.sleep(0.005)
 
 
 async def until_backlog(tracker: Tracker, number: int, namespace: str = "default") -> None:
@@ -309,10 +292,7 @@ async def test_a_column_of_a_wrong_type_stops_no_other(
     store = open_store(sqlite_url)
     row = outbox_values(1) | {column: value}
     async with reading(store) as tracker:
-        with closing(sqlite3.connect(make_url(sqlite_url).database or "")) as other, other:
-            names = ", ".join(row)
-            marks = ", ".join("?" for _ in row)
-            other.execute(f"INSERT INTO task_outbox ({names}) VALUES ({marks})", [*row.values()])
+        write_raw(store, row)
         write_rows(store, outbox_values(2))
         await until_taken(store)
         assert (await existing(tracker, 2)).state is State.PENDING

@@ -14,6 +14,7 @@ from raytasks.model.task_events import EventQuery, StateEntry
 from raytasks.model.tasks import Duplicate, NewTask
 from raytasks.model.uniqueness import OnConflict, Unique, UniqueUntil, encode_unique
 from raytasks.protocol.queries import BulkById, TaskEvents
+from raytasks.store.idempotency import TakenKeys
 from raytasks.store.schema import task_tags, unique_keys
 from raytasks.store.service_tables import files_to_remove
 from raytasks.store.store import Store
@@ -253,14 +254,14 @@ class TestABatch:
 
     def test_conflicts_with_itself(self) -> None:
         new = [keyed(1, batch="b"), keyed(2, on_conflict=OnConflict.REJECT, batch="b")]
-        done = decide(new, {}, lambda _: False, NOW)
+        done = decide(new, TakenKeys(), {}, lambda _: False, NOW)
         assert done.new == []
         assert done.duplicates[task_id(2)].task_id == task_id(1)
         assert done.keys == {}
 
     def test_gives_its_keys_to_the_next_one(self) -> None:
         new = [keyed(1, batch="b"), keyed(2, batch="c"), keyed(3)]
-        done = decide(new, {}, lambda _: False, NOW)
+        done = decide(new, TakenKeys(), {}, lambda _: False, NOW)
         assert [row.task_id for row in done.keys.values()] == [task_id(1)]
         assert set(done.keys) == {KeyName("default", "short", "k")}
 
