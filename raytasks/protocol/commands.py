@@ -166,7 +166,7 @@ class ResumeWork(Command[Pause | None], frozen=True):
 class SetSchedule(Command[ScheduleRow], frozen=True):
     """Set a schedule, in place of a declared one of the same name, or a new one.
 
-    The call raises `StateConflict` if there are too many, and `InvalidSubmission` if the tracker
+    The call raises `StateConflict` if there are too many, and `TimesRefused` if the tracker
     cannot compute its times.
     """
 

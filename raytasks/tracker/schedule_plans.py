@@ -9,11 +9,10 @@ from typing import Any, assert_never
 
 from msgspec.structs import replace
 
-from raytasks.handling.schedule_times import BadSchedule, Timing, fault_text, next_time
+from raytasks.handling.schedule_times import Timing, fault_text, next_time
 from raytasks.model.acts import ActionName, NewAudit
-from raytasks.model.errors import FieldError, InvalidSubmission
 from raytasks.model.schedule_specs import DeclaredSchedule, ScheduleKey, ScheduleRow, ScheduleSpec
-from raytasks.model.tasks import StateConflict
+from raytasks.model.tasks import StateConflict, TimesRefused
 from raytasks.protocol.commands import ClearSchedule, PauseSchedule, ResumeSchedule, SetSchedule
 from raytasks.tracker.schedule_book import timing_of
 
@@ -35,7 +34,7 @@ def planned(
 ) -> SchedulePlan:
     """Return what a command changes in a schedule. It is a pure function.
 
-    A command that is repeated changes nothing. Raises `InvalidSubmission` or `StateConflict` if the
+    A command that is repeated changes nothing. Raises `TimesRefused` or `StateConflict` if the
     times that would be in force cannot be computed on this machine.
     """
     key = ScheduleKey(command.namespace, command.name)
@@ -147,15 +146,11 @@ def _next_or_none(timing: Timing, after: float) -> float | None:
 
 
 def _check_set(spec: ScheduleSpec, now: float) -> None:
-    """Refuse what a person sets if it has no times here. Raises `InvalidSubmission`."""
+    """Refuse what a person sets if it has no times here. Raises `TimesRefused`."""
     try:
         next_time(timing_of(spec, now), now)
-    except BadSchedule as error:
-        found = FieldError(f"/{error.field}", str(error))
-        raise InvalidSubmission("the tracker cannot compute the schedule", [found]) from None
     except Exception as error:
-        text = f"the tracker cannot compute the schedule: {fault_text(error)}"
-        raise InvalidSubmission(text) from None
+        raise TimesRefused(fault_text(error)) from None
 
 
 def _first_time(name: str, spec: ScheduleSpec, anchor_at: float, now: float) -> float:

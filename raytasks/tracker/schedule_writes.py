@@ -95,7 +95,7 @@ class ScheduleWrites:
     async def execute(self, command: ScheduleCommand) -> Any:
         """Execute a command, and return its answer.
 
-        Raises `StoreUnavailable`, `StateConflict`, `InvalidSubmission`.
+        Raises `StoreUnavailable`, `StateConflict`, `TimesRefused`.
         """
         if not await self._ticker.is_loaded(_LOAD_SECONDS):
             raise StoreUnavailable(AWAY)
