@@ -104,7 +104,7 @@ class Background:
             done = await ticker.access.write(lambda: run_step(ticker.store, epoch, now, last, turn))
         except Held:
             ticker.access.recovered(proven=False)
-            ticker.bulk.hold()
+            ticker.bulk.hold(turn)
         except Superseded:
             raise
         except StoreUnavailable as error:

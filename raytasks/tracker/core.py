@@ -124,7 +124,7 @@ class Tracker:
         self._steering = SteeringWrites(self.ticker)
         self.stack_of: Callable[[str, Running], Awaitable[str | None]] = _no_stack
         """Returns the stack of an attempt that the runner of a name runs; None if it cannot."""
-        self.ticker.bulk.room = lambda: self._backlog.room
+        self.ticker.bulk.room = self._backlog.now
         self.outbox = OutboxReader(self.ticker, self._backlog)
         self._clock = clock
         self._monotonic = self.ticker.monotonic
