@@ -132,7 +132,8 @@ class BulkView(BaseModel):
     `matched` is how many tasks the filter matched at the start (null: too many to count). A retry
     leaves tasks as they are whose unique keys others hold: `skipped` is their number. The field
     `held_by` is `backlog_full` while a retry waits because RAYTASKS_MAX_BACKLOG allows no more
-    tasks. `by` is who has begun it.
+    tasks. It is `namespace_full` while the `max_backlog` of its namespace does not. `by` is who has
+    begun it.
     """
 
     model_config = ConfigDict(title="BulkOperation")

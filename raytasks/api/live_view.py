@@ -1,16 +1,17 @@
-"""The parts of a task that only the tracker knows: why it waits, and where its attempt runs.
+"""The facts that only the tracker knows: why a task waits, where it runs, what stands still.
 
-Tasks are read from the database, which is fast and does not load the tracker. So this is asked of
-few tasks at a time, and for a moment only; without an answer the task is shown without it.
+Tasks and schedules are read from the database, which is fast and does not load the tracker. So this
+is asked of few at a time, and for a moment only; without an answer they are shown without it.
 """
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from raytasks.api.outbox_tasks import CommittedTask, waiting_reasons
 from raytasks.model.states import State
 from raytasks.model.tasks import Task
-from raytasks.protocol.queries import LiveAttempt, Query, Reader, WaitingFor
+from raytasks.protocol.queries import LiveAttempt, Query, Reader, ScheduleErrors, WaitingFor
 
 MAX_SECONDS = 0.2
 """How long the tracker is waited for, in seconds."""
@@ -23,7 +24,7 @@ Live = dict[str, Any] | None
 
 
 class LiveView:
-    """Asks the tracker about tasks that have not ended."""
+    """Asks the tracker about tasks that have not ended, and about schedules."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -42,6 +43,11 @@ class LiveView:
             task.task_id, task.task_type, task.run_at, task.namespace, task.limit_values
         )
         return await self._ask(asked), None
+
+    async def schedule_errors(self, namespace: str) -> Mapping[str, str]:
+        """Return why schedules stand still, by name; nothing if the tracker does not say."""
+        found: Mapping[str, str] | None = await self._ask(ScheduleErrors(namespace))
+        return found or {}
 
     async def _ask(self, query: Query[Any]) -> Any:
         if self._asked >= MAX_ASKED:

@@ -25,6 +25,7 @@ from raytasks.model.tasks import (
     StateConflict,
     StoreUnavailable,
     TaskNotFound,
+    TimesRefused,
     UniqueConflict,
 )
 
@@ -113,9 +114,8 @@ def problem_of(error: Exception) -> Problem:
             return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, error.detail, error.errors)
         case TaskNotFound():
             return Problem(HTTPStatus.NOT_FOUND, str(error))
-        case UniqueConflict():
-            errors = [FieldError(place, "is held by another task") for place in error.pointers]
-            return Problem(HTTPStatus.CONFLICT, str(error), errors, task_id=error.task_id)
+        case UniqueConflict() | TimesRefused():
+            return _with_fields(error)
         case StateConflict() | KeyConflict():
             return Problem(HTTPStatus.CONFLICT, str(error))
         case RevisionConflict():
@@ -148,6 +148,14 @@ def install(app: FastAPI) -> None:
 
     for kind in (*HANDLED, Exception):
         app.add_exception_handler(kind, answer)
+
+
+def _with_fields(error: UniqueConflict | TimesRefused) -> Problem:
+    if isinstance(error, TimesRefused):
+        detail = "the tracker cannot compute the times of this schedule"
+        return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, [FieldError(*error.fault)])
+    errors = [FieldError(place, "is held by another task") for place in error.pointers]
+    return Problem(HTTPStatus.CONFLICT, str(error), errors, task_id=error.task_id)
 
 
 def _framework_problem(error: HTTPException | ClientDisconnect) -> Problem:

@@ -44,6 +44,7 @@ ScheduleName = Annotated[
 
 _READ = problems_of(HTTPStatus.FORBIDDEN, HTTPStatus.UNPROCESSABLE_ENTITY, AWAY)
 _ACT = {**_READ, **problems_of(HTTPStatus.NOT_FOUND)}
+_GO_ON = {**_ACT, **problems_of(HTTPStatus.CONFLICT)}
 _SET = {**SETTING_PROBLEMS, **problems_of(HTTPStatus.CONFLICT)}
 
 
@@ -94,9 +95,11 @@ class ScheduleView(BaseModel):
     - `declared`: what the handlers' code declares, or null.
     - `override`: what a person has set instead, or null.
     - `in_force`: what counts; null only after the schedule has ended.
-    - `next_times`: its next five times; none while it is paused.
+    - `next_times`: its next five times; none while it is paused, or has an `error`. Fewer if the
+      replica that answers cannot compute them.
     - `last_scheduled_for`: the last time that got a task, `last_task_id`, which was made at
       `last_at`.
+    - `error`: why it stands still, or null. It is tried again by itself.
     """
 
     namespace: str
@@ -109,6 +112,7 @@ class ScheduleView(BaseModel):
     last_at: AwareDatetime | None
     last_task_id: str | None
     paused: SchedulePauseView | None
+    error: str | None
 
 
 class SchedulesView(BaseModel):
@@ -134,7 +138,11 @@ def schedule_router(service: Service) -> APIRouter:
         """Return one page of a namespace's schedules, each with its next five times."""
         namespace = caller.namespace_for(asked.namespace)
         page = await backend.read(ScheduleList(namespace, asked.name, asked.cursor, asked.limit))
-        shown = [Raw(json.encode(schedule_document(service, row))) for row in page.schedules]
+        errors = await service.live.schedule_errors(namespace) if page.schedules else {}
+        shown = [
+            Raw(json.encode(schedule_document(service, row, error=errors.get(row.name))))
+            for row in page.schedules
+        ]
         body = {"schedules": shown, "next_cursor": page.next_cursor}
         return json_answer(json.encode(body))
 
@@ -175,7 +183,7 @@ def schedule_router(service: Service) -> APIRouter:
     @router.delete(
         "/schedules/{name}",
         response_model=ScheduleView,
-        responses=_ACT,
+        responses=_GO_ON,
         summary="Return to a schedule's declaration, or end it",
     )
     async def clear(
@@ -196,7 +204,7 @@ def schedule_router(service: Service) -> APIRouter:
         "/schedules/{name}/run",
         status_code=202,
         response_model=TaskView,
-        responses=_ACT,
+        responses=_GO_ON,
         summary="Submit a task of a schedule now",
     )
     async def run(
@@ -232,7 +240,7 @@ def schedule_router(service: Service) -> APIRouter:
     @router.post(
         "/schedules/{name}/resume",
         response_model=ScheduleView,
-        responses=_ACT,
+        responses=_GO_ON,
         summary="End the pause of a schedule",
     )
     async def resume(

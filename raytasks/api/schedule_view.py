@@ -14,8 +14,13 @@ NEXT_TIMES = 5
 """How many of its next times are shown with a schedule."""
 
 
-def schedule_document(service: Service, row: ScheduleRow, *, ended: bool = False) -> dict[str, Any]:
-    """Return a schedule for a caller who operates. If it has `ended`, nothing of it is in force."""
+def schedule_document(
+    service: Service, row: ScheduleRow, *, ended: bool = False, error: str | None = None
+) -> dict[str, Any]:
+    """Return a schedule for a caller who operates. If it has `ended`, nothing of it is in force.
+
+    With an `error` it stands still, so it has no next times.
+    """
     override = None
     if row.override is not None and not ended:
         changed = {"changed_at": rfc3339(row.changed_at), "by": row.by}
@@ -26,22 +31,26 @@ def schedule_document(service: Service, row: ScheduleRow, *, ended: bool = False
         "declared": None if row.declared is None else _spec(service, row.declared),
         "override": override,
         "in_force": None if ended else _spec(service, row.spec),
-        "next_times": [] if ended else _next_times(row),
+        "next_times": [] if ended or error is not None else _next_times(row),
         "last_scheduled_for": rfc3339(row.last_for),
         "last_at": rfc3339(row.last_at),
         "last_task_id": row.last_task_id,
         "paused": None
         if row.paused_at is None
         else {"since": rfc3339(row.paused_at), "by": row.paused_by},
+        "error": error,
     }
 
 
 def _next_times(row: ScheduleRow) -> list[str | None]:
-    if row.paused_at is not None:
+    if row.paused_at is not None or not row.has_next:
         return []
     spec = row.spec
     timing = Timing(spec.cron, spec.every_seconds, spec.timezone, row.anchor_at)
-    others = islice(times_after(timing, row.next_at), NEXT_TIMES - 1)
+    try:
+        others = list(islice(times_after(timing, row.next_at), NEXT_TIMES - 1))
+    except Exception:  # only this machine lacks its time zone, maybe
+        others = []
     return [rfc3339(at) for at in (row.next_at, *others)]
 
 

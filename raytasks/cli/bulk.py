@@ -204,7 +204,7 @@ def _table(operations: list[BulkOperation]) -> Table:
         table.add_row(
             item["bulk_id"],
             item["action"],
-            item["state"],
+            f"HELD ({held_by})" if (held_by := item.get("held_by")) else item["state"],
             ", ".join(given) or "all",
             f"{item['looked_at']} of {_number(item['matched'])}",
             str(item["changed"]),

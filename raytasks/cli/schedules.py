@@ -162,11 +162,13 @@ def schedules_table(found: Sequence[ScheduleDocument]) -> Table:
     for item in found:
         times, override, paused = item["in_force"], item["override"], item["paused"]
         coming = item["next_times"][0] if item["next_times"] else ""
+        if error := item.get("error"):  # a service before 0.6 tells none
+            coming = f"stands still: {error}"
         table.add_row(
             item["name"],
             times["task_type"] if times else "",
             times_text(times) if times else "ended",
-            coming if paused is None else f"paused by {paused['by']}",
+            tables.plain(coming if paused is None else f"paused by {paused['by']}"),
             item["last_scheduled_for"] or "",
             "" if override is None else override["by"],
         )
@@ -194,6 +196,8 @@ def schedule_details(item: ScheduleDocument) -> Table:
         table.add_row("in the code", times_text(item["declared"]) if item["declared"] else "no")
     if paused is not None:
         table.add_row("paused by", tables.plain(f"{paused['by']} at {paused['since']}"))
+    if error := item.get("error"):
+        table.add_row("stands still", tables.plain(f"{error}; it is tried again each minute"))
     for place, at in enumerate(item["next_times"]):
         table.add_row("" if place else "next times", at)
     if item["last_scheduled_for"]:

@@ -52,6 +52,7 @@ class ScheduleDocument(TypedDict):
     last_at: str | None
     last_task_id: str | None
     paused: SchedulePauseDocument | None
+    error: str | None
 
 
 class SchedulePageDocument(TypedDict):

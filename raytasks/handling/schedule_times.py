@@ -13,6 +13,8 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
+from raytasks.model.lines import named_line
+
 MAX_COUNTED = 1000
 """Maximum number of missed times that are counted; beyond it they are only "many"."""
 
@@ -55,37 +57,39 @@ class Missed(NamedTuple):
 
 def check_timing(timing: Timing, now: float) -> None:
     """Refuse a timing that has no times. Raises `BadSchedule`."""
-    try:
-        ZoneInfo(timing.timezone)
-    except Exception:
-        raise BadSchedule(
-            "timezone",
-            f"there is no time zone {timing.timezone!r}; give one as in Europe/Berlin",
-        ) from None
+    _zone(timing.timezone)
     if timing.cron is None:
         return
     if len(timing.cron.split()) != _FIELDS:
         raise BadSchedule(
             "cron", "must have five fields: minute, hour, day, month, weekday, as in 0 9 * * *"
         )
-    try:
-        next_time(timing, now)
-    except CronSimError as error:
-        raise BadSchedule(
-            "cron", f"is no cron expression: {error}; write it as in 0 9 * * MON-FRI"
-        ) from None
+    next_time(timing, now)
+
+
+def fault_text(error: Exception) -> str:
+    """Return why a schedule cannot be computed, in one line; it begins with the field at fault."""
+    return f"{error.field}: {error}" if isinstance(error, BadSchedule) else named_line(error)
 
 
 def next_time(timing: Timing, after: float) -> float:
     """Return the first time after `after`. Raises `BadSchedule` if there is none."""
-    found = next(times_after(timing, after), None)
+    try:
+        found = next(times_after(timing, after), None)
+    except CronSimError as error:
+        raise BadSchedule(
+            "cron", f"is no cron expression: {error}; write it as in 0 9 * * MON-FRI"
+        ) from None
     if found is None:
         raise BadSchedule("cron", "has no time in the next 50 years")
     return found
 
 
 def times_after(timing: Timing, after: float) -> Iterator[float]:
-    """Yield the times after `after`, in order; without end, unless the expression never matches."""
+    """Yield the times after `after`, in order; without end, unless the expression never matches.
+
+    Raises `BadSchedule`, `CronSimError`.
+    """
     if timing.cron is None:
         assert timing.every_seconds is not None
         number = max(1, math.floor((after - timing.anchor_at) / timing.every_seconds))
@@ -94,7 +98,7 @@ def times_after(timing: Timing, after: float) -> Iterator[float]:
             if at > after:
                 yield at
             number += 1
-    zone = ZoneInfo(timing.timezone)
+    zone = _zone(timing.timezone)
     minute, hour, *_ = timing.cron.split()
     if minute.startswith("*") or hour.startswith("*"):
         yield from _real_times(timing.cron, zone, after)
@@ -106,6 +110,16 @@ def times_after(timing: Timing, after: float) -> Iterator[float]:
         if at > after:
             yield at
             after = at
+
+
+def _zone(name: str) -> ZoneInfo:
+    """Return a time zone by its name. Raises `BadSchedule` if this machine does not know it."""
+    try:
+        return ZoneInfo(name)
+    except Exception:
+        raise BadSchedule(
+            "timezone", f"there is no time zone {name!r}; give one as in Europe/Berlin"
+        ) from None
 
 
 def _real_times(cron: str, zone: ZoneInfo, after: float) -> Iterator[float]:

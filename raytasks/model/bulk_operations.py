@@ -88,7 +88,8 @@ class BulkOperation:
       too many to count.
     - `by`: who has begun it.
     - `skipped`: how many tasks a retry has left as they are, as others hold their unique keys.
-    - `held_by`: `backlog_full` while a retry waits for room in the backlog, else None. Not stored.
+    - `held_by`: `backlog_full` or `namespace_full` while a retry waits for room in the backlog of
+      the service or of its namespace, else None. Not stored.
     """
 
     bulk_id: str

@@ -149,7 +149,8 @@ class ScheduleRow(Struct, frozen=True, omit_defaults=True):
 
     - `declared`: what the handlers' version in force declares; None if nothing.
     - `override`: what a person has set instead; `changed_at` and `by` say when, and who.
-    - `next_at`: the next time. It only grows. `anchor_at`: from when `every_seconds` count.
+    - `next_at`: the next time. It only grows. `anchor_at`: from when `every_seconds` count. The two
+      are equal if the first time after `anchor_at` could not be computed yet: see `has_next`.
     - `last_for`: the last time that got a task, and `last_task_id` the task, made at `last_at`.
     - `paused_at`, `paused_by`: since when a person has paused it, and who.
     """
@@ -172,6 +173,11 @@ class ScheduleRow(Struct, frozen=True, omit_defaults=True):
     def key(self) -> ScheduleKey:
         """Its namespace and its name."""
         return ScheduleKey(self.namespace, self.name)
+
+    @property
+    def has_next(self) -> bool:
+        """Whether `next_at` is one of its times: each of them is after `anchor_at`."""
+        return self.next_at > self.anchor_at
 
     @property
     def spec(self) -> ScheduleSpec:

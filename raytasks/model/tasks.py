@@ -63,6 +63,21 @@ class UniqueConflict(StateConflict):
         return "" if found is None else found[0]
 
 
+class TimesRefused(RaytasksError):
+    """The tracker cannot compute the times of a schedule. Nothing was changed.
+
+    The text is `field: message`, or the message alone.
+    """
+
+    FIELDS = ("cron", "timezone")
+
+    @property
+    def fault(self) -> tuple[str, str]:
+        """The JSON pointer of the field at fault, or an empty one, and the message."""
+        field, _, message = str(self).partition(": ")  # only the text goes between processes
+        return (f"/{field}", message) if field in self.FIELDS else ("", str(self))
+
+
 class NotUnderstood(RaytasksError, ValueError):
     """A message from another process is not valid. Sending it again would not help."""
 

@@ -78,7 +78,7 @@ class _Collector:
                 ready.add_metric([pool], number)
             yield ready
             yield from _limits(data.limits)
-            yield from _schedules(*data.schedules)
+            yield from _schedules(*data.schedules, data.held_schedules)
             yield from _singles(_OUTBOX, data.outbox)
             yield from _singles(_EARLIER, data.earlier)
         yield from _durations(data)
@@ -144,10 +144,11 @@ def _limits(limits: Iterable[tuple[str, int, int | None, int]]) -> Iterator[Metr
     yield from (running, bound, held)
 
 
-def _schedules(active: int, paused: int, seconds: float | None) -> Iterator[Metric]:
+def _schedules(active: int, paused: int, seconds: float | None, held: int) -> Iterator[Metric]:
     schedules = _gauge("schedules", "Schedules that there are now.", ("state",))
     schedules.add_metric(["active"], active)
     schedules.add_metric(["paused"], paused)
+    schedules.add_metric(["held"], held)
     yield schedules
     coming = _gauge("schedule_next_seconds", "Seconds until the next schedule is due.")
     if seconds is not None:

@@ -166,7 +166,8 @@ class ResumeWork(Command[Pause | None], frozen=True):
 class SetSchedule(Command[ScheduleRow], frozen=True):
     """Set a schedule, in place of a declared one of the same name, or a new one.
 
-    The call raises `StateConflict` if there are too many.
+    The call raises `StateConflict` if there are too many, and `TimesRefused` if the tracker
+    cannot compute its times.
     """
 
     namespace: str
@@ -178,7 +179,8 @@ class SetSchedule(Command[ScheduleRow], frozen=True):
 class ClearSchedule(Command[ScheduleRow | None], frozen=True):
     """Let a schedule's declaration hold again; without one, the schedule ends.
 
-    The answer is the schedule as it is then, or None.
+    The answer is the schedule as it is then, or None. The call raises `StateConflict` if the
+    tracker cannot compute the declared times.
     """
 
     namespace: str
@@ -197,7 +199,8 @@ class PauseSchedule(Command[ScheduleRow | None], frozen=True):
 class ResumeSchedule(Command[ScheduleRow | None], frozen=True):
     """End the pause of a schedule. What its times were meanwhile gets no task.
 
-    The answer is None if there is no such schedule.
+    The answer is None if there is no such schedule. The call raises `StateConflict` if the tracker
+    cannot compute its times.
     """
 
     namespace: str

@@ -34,6 +34,7 @@ class MetricsData(Struct):
       of its types cannot be claimed now.
     - `schedules`: how many fire, how many are paused, and the seconds until the next time (None:
       there is none; negative: it is late).
+    - `held_schedules`: how many stand still, as they cannot be computed or stored.
     - `outbox`: how many rows wait in the outbox, the seconds for which the oldest has waited, and
       how many rows the database refuses.
     - `earlier`: how many earlier clusters may still run something, and how many attempts they hold.
@@ -60,3 +61,4 @@ class MetricsData(Struct):
     nodes_coming: Mapping[str, int] = {}
     earlier: tuple[int, int] = (0, 0)
     ready: Mapping[str, int] = {}
+    held_schedules: int = 0

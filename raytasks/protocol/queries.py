@@ -275,6 +275,12 @@ class OutboxView(Query[dict[str, Any]], frozen=True):
     """The outbox as `/outbox` shows it. See `raytasks.tracker.outbox_reader`."""
 
 
+class ScheduleErrors(Query[dict[str, str]], frozen=True):
+    """Why schedules of a namespace stand still, by name. Most do not."""
+
+    namespace: str
+
+
 class Metrics(Query[MetricsData], frozen=True):
     """The metrics, as `/metrics` shows them."""
 
@@ -333,6 +339,7 @@ LiveQuery = (
     | Health
     | Metrics
     | OutboxView
+    | ScheduleErrors
     | SeenQuery
 )
 """The queries that only the tracker can answer."""

@@ -35,7 +35,11 @@ class Background:
     def seconds_until_due(self) -> float:
         """Return the seconds until there is something to do; infinite if there is nothing."""
         moves = self._ticker.ledger.claims.moves
-        return min(self._ticker.bulk.seconds_until_due(), moves.seconds_until_due())
+        return min(
+            self._ticker.bulk.seconds_until_due(),
+            moves.seconds_until_due(),
+            self.schedules.seconds_until_due(),
+        )
 
     async def turn(self, *, idle: bool) -> None:
         """Do what is due. With `idle`, a tick would have nothing to do. Raises `Superseded`."""
@@ -100,7 +104,7 @@ class Background:
             done = await ticker.access.write(lambda: run_step(ticker.store, epoch, now, last, turn))
         except Held:
             ticker.access.recovered(proven=False)
-            ticker.bulk.hold()
+            ticker.bulk.hold(turn)
         except Superseded:
             raise
         except StoreUnavailable as error:

@@ -10,6 +10,7 @@ from raytasks.model.tasks import BacklogFull, NewTask, StoreUnavailable
 from raytasks.protocol.queries import KnownTasks
 from raytasks.tracker.access import AWAY
 from raytasks.tracker.inbox import Action, Pruning, Submission
+from raytasks.tracker.room import Room
 from raytasks.tracker.ticker import Ticker
 
 ANSWER_SECONDS = 8.0
@@ -45,6 +46,12 @@ class Backlog:
             return None
         waiting = self._ticker.ledger.backlogs[namespace] + self._submitting[namespace]
         return setting.max_backlog - waiting
+
+    def now(self) -> Room:
+        """Return the room of this moment, for a step in another thread."""
+        bounded = self._ticker.steering.namespaces
+        rooms = ((name, self.room_in(name)) for name in bounded)
+        return Room(self.room, {name: room for name, room in rooms if room is not None})
 
     def full_namespaces(self) -> list[str]:
         """Return the namespaces of which no further task may wait, as people set."""

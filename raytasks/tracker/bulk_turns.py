@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from raytasks.model.acts import ActionName, AuditEntry, NewAudit
@@ -19,6 +19,7 @@ from raytasks.store.finals import call_back
 from raytasks.store.lane_rows import ReadyChange
 from raytasks.store.store import Store
 from raytasks.tracker.acting import inserted
+from raytasks.tracker.room import Room
 
 STEP = 500
 """Maximum number of tasks that one step looks at."""
@@ -56,14 +57,16 @@ class StepResult:
 
 @dataclass
 class Turn:
-    """The input of one step: operations in `waiting` are skipped; the step sets `bulk_id`.
+    """The input of one step: operations in `waiting` are skipped.
 
-    The step makes at most `room` tasks wait.
+    The step makes no more tasks wait than there is `room`. It sets `bulk_id`, and `held`: which
+    operations wait for room, and for which, as `Room.held_by` says.
     """
 
     waiting: frozenset[str] = frozenset()
     bulk_id: str = ""
-    room: int = STEP
+    room: Room = field(default_factory=lambda: Room(STEP))
+    held: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -86,10 +89,11 @@ class BulkTurns:
         self._last = ""
         self._ticks = 0
         self._paused_until = 0.0
+        self._held_until = 0.0
         self._trouble: dict[str, _Trouble] = {}
-        self.held = False
-        """Whether bulk retries wait for room in the backlog."""
-        self.room: Callable[[], int] = lambda: STEP
+        self.held: Mapping[str, str] = {}
+        """The bulk retries that wait for room in the backlog, each with the bound that is full."""
+        self.room: Callable[[], Room] = lambda: Room(STEP)
         """Returns how many more tasks may wait."""
 
     @property
@@ -100,12 +104,11 @@ class BulkTurns:
     @property
     def any(self) -> bool:
         """Whether there may be something to do at once."""
-        now = self._clock()
-        return now >= self._paused_until and (self._open or self._next_try() <= now)
+        return self.seconds_until_due() <= 0
 
     def seconds_until_due(self) -> float:
         """Return the seconds until an operation can go on; infinite if there is none."""
-        next_try = self._paused_until if self._open else self._next_try()
+        next_try = self._held_until if self._open else self._next_try()
         return max(next_try, self._paused_until) - self._clock()
 
     def turn(self) -> Turn:
@@ -115,8 +118,9 @@ class BulkTurns:
         return Turn(frozenset(waiting), room=self.room())
 
     def look(self) -> None:
-        """Record that there may be a new operation."""
+        """Record that there may be a new operation. It does not wait for those that are held."""
         self._open = True
+        self._held_until = 0.0
 
     def is_due(self, *, idle: bool) -> bool:
         """Return whether a step is due. With `idle`, a tick would have nothing to do."""
@@ -128,7 +132,7 @@ class BulkTurns:
     def done(self, step: StepResult | None, turn: Turn | None = None) -> None:
         """Record the result of a step; None: no operation was left to go on with."""
         self._ticks = 0
-        self.held = False
+        self.held = {} if turn is None else turn.held
         self._open = step is not None
         self._last = "" if step is None else step.operation.bulk_id
         if step is not None:
@@ -139,18 +143,15 @@ class BulkTurns:
 
     def shown(self, operation: BulkOperation) -> BulkOperation:
         """Return a stored operation together with what it waits for."""
-        waits = (
-            self.held
-            and operation.finished_at is None
-            and operation.filter.action is BulkAction.RETRY
-        )
-        return replace(operation, held_by="backlog_full") if waits else operation
+        held_by = self.held.get(operation.bulk_id)
+        waits = held_by is not None and operation.finished_at is None
+        return replace(operation, held_by=held_by) if waits else operation
 
-    def hold(self) -> None:
-        """Record that all open operations have to wait, as the backlog is full."""
+    def hold(self, turn: Turn) -> None:
+        """Record that all open operations have to wait, as there is no room for their tasks."""
         self._ticks = 0
-        self._paused_until = self._clock() + _PAUSE_SECONDS
-        self.held = True
+        self._held_until = self._clock() + _PAUSE_SECONDS
+        self.held = turn.held
 
     def failed(self, turn: Turn | None = None, error: Exception | None = None) -> bool:
         """Record that a step has failed; return whether its operation has to wait now."""
@@ -203,7 +204,7 @@ def make(
 
 
 class Held(Exception):
-    """Every open operation would make tasks wait, and the backlog is full."""
+    """Every open operation would make tasks wait, and there is no room for them."""
 
 
 def run_step(
@@ -223,14 +224,14 @@ def run_step(
         ]
         if not operations:
             return None
-        if turn.room < 1:
-            operations = [item for item in operations if item.filter.action is not BulkAction.RETRY]
-            if not operations:
-                raise Held
+        turn.held = _held(operations, turn.room)
+        operations = [item for item in operations if item.bulk_id not in turn.held]
+        if not operations:
+            raise Held
         operation = next((item for item in operations if item.bulk_id > last), operations[0])
         turn.bulk_id = operation.bulk_id
         retries = operation.filter.action is BulkAction.RETRY
-        limit = min(STEP, turn.room) if retries else STEP
+        limit = min(STEP, turn.room.of(operation.filter.namespace)) if retries else STEP
         heads, looked_at = bulk.walk(transaction, operation, limit)
         changed = bulk.act(transaction, operation, heads, now)
         finished_at = now if len(looked_at) < limit else None
@@ -255,6 +256,13 @@ def run_step(
             totals=transaction.totals,
             ready_changes=transaction.ready_changes,
         )
+
+
+def _held(operations: Sequence[BulkOperation], room: Room) -> dict[str, str]:
+    """Return the operations that would make tasks wait for which there is no room, and why."""
+    retries = (item for item in operations if item.filter.action is BulkAction.RETRY)
+    found = ((item.bulk_id, room.held_by(item.filter.namespace)) for item in retries)
+    return {bulk_id: held_by for bulk_id, held_by in found if held_by is not None}
 
 
 def audit_of(operation: BulkOperation) -> NewAudit:

@@ -41,6 +41,7 @@ from raytasks.protocol.queries import (
     Metrics,
     OutboxView,
     Query,
+    ScheduleErrors,
     StackAnswer,
     Statistics,
     TaskStack,
@@ -54,6 +55,7 @@ from raytasks.tracker.access import AWAY
 from raytasks.tracker.backlog import ANSWER_SECONDS, Backlog, answer_of
 from raytasks.tracker.exchanges import Exchanges
 from raytasks.tracker.fleet import RunnerState
+from raytasks.tracker.held_schedules import held_errors
 from raytasks.tracker.inbox import Pruning, Submission
 from raytasks.tracker.journal import lines_of
 from raytasks.tracker.metrics_view import metrics_of
@@ -122,7 +124,7 @@ class Tracker:
         self._steering = SteeringWrites(self.ticker)
         self.stack_of: Callable[[str, Running], Awaitable[str | None]] = _no_stack
         """Returns the stack of an attempt that the runner of a name runs; None if it cannot."""
-        self.ticker.bulk.room = lambda: self._backlog.room
+        self.ticker.bulk.room = self._backlog.now
         self.outbox = OutboxReader(self.ticker, self._backlog)
         self._clock = clock
         self._monotonic = self.ticker.monotonic
@@ -240,6 +242,8 @@ class Tracker:
                 return await metrics_of(self.ticker, self.oldest_due, self.observer)
             case OutboxView():
                 return self.outbox.document()
+            case ScheduleErrors():
+                return held_errors(self.ticker.background.schedules.all_held, query.namespace)
             case _:
                 stored: Query[Any] = query
                 return await access.read(lambda: store.read(stored))

@@ -81,6 +81,7 @@ async def metrics_of(ticker: Ticker, oldest: OldestDue, observer: "Observer") ->
     }
     data.limits = in_metrics(ledger.lanes)
     data.schedules = ticker.schedules.in_metrics(ticker.clock())
+    data.held_schedules = sum(map(len, ticker.background.schedules.all_held))
     outbox, earlier = observer.outbox(), observer.earlier_clusters()
     data.earlier = len(earlier), sum(cluster["running"] for cluster in earlier)
     data.outbox = outbox.rows, outbox.seconds(ticker.clock()), outbox.set_aside

@@ -23,6 +23,7 @@ from raytasks.protocol.queries import (
 from raytasks.store.version_rows import VersionRow
 from raytasks.tracker import overview, waiting
 from raytasks.tracker.health import health_of, submission_reasons
+from raytasks.tracker.held_schedules import held_reasons
 from raytasks.tracker.limit_use import Block, blocks, use_of
 from raytasks.tracker.limit_view import LimitUse, limit_documents
 from raytasks.tracker.oldest_due import OldestDue
@@ -164,6 +165,7 @@ class Observer:
         report["tracker"]["socket_node"] = self.socket_node()
         report["tracker"]["earlier_clusters"] = self.earlier_clusters()
         report["reasons"] += work_reasons(self._work(oldest))
+        report["reasons"] += held_reasons(self._ticker.background.schedules.all_held)
         report["reasons"] += outbox_reasons(self.outbox(), self._ticker.clock())
         return report
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from msgspec import json
 from msgspec.structs import replace
 
-from raytasks.handling.schedule_times import Missed, Timing, missed
+from raytasks.handling.schedule_times import Missed, Timing, fault_text, missed, next_time
 from raytasks.model.acts import ActionName, NewAudit
 from raytasks.model.controls import Limit
 from raytasks.model.lane_names import lane_of, limit_values_again
@@ -23,9 +23,10 @@ from raytasks.model.schedule_specs import (
     ScheduleRow,
     ScheduleSpec,
 )
-from raytasks.model.tasks import NewTask
+from raytasks.model.tasks import NewTask, StateConflict
 from raytasks.observe.log_record import with_fields
 from raytasks.store.schedule_rows import Fired, Firing
+from raytasks.tracker.held_schedules import HeldSchedules
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,6 @@ MAX_TASKS = 2000
 
 _ID_SECONDS = 1800.0  # how far the time in a task's id may be from its creation
 _ID_VERSION, _ID_VARIANT = 8, 2  # RFC 9562
-_RETRY_SECONDS = 3600.0
 
 
 class RunNow(NamedTuple):
@@ -58,21 +58,29 @@ class ScheduleBook:
 
     `limits_of` returns the limits that a type declares. Nothing fires until a version of the
     handlers is in force: `is_open`.
+
+    A schedule whose times cannot be computed is `held`. It keeps its next time, and is tried again
+    later, so no time of it is lost.
     """
 
     def __init__(self, limits_of: Callable[[str], Sequence[Limit]]) -> None:
         self._limits_of = limits_of
         self.rows: dict[ScheduleKey, ScheduleRow] = {}
         self.is_open = False
+        self.held = HeldSchedules("computed")
         self._heap: list[tuple[float, ScheduleKey]] = []
         self._out: list[tuple[float, ScheduleKey]] = []
         self._asked: list[RunNow] = []
 
     def load(self, rows: Iterable[ScheduleRow]) -> None:
         """Take the rows that are on disk."""
+        before = self.rows
         self.rows = {row.key: row for row in rows}
+        for key, _ in list(self.held):
+            if self.rows.get(key) != before.get(key):
+                self.held.forget(key)
         self._out.clear()
-        self._heap = [(row.next_at, row.key) for row in self.rows.values()]
+        self._heap = [self._entry(row) for row in self.rows.values()]
         heapq.heapify(self._heap)
         self._end_orders()
 
@@ -80,9 +88,11 @@ class ScheduleBook:
         """Take what a command has changed on disk."""
         for key in removed:
             self.rows.pop(key, None)
+            self.held.forget(key)
         for row in rows:
             self.rows[row.key] = row
-            heapq.heappush(self._heap, (row.next_at, row.key))
+            self.held.forget(row.key)
+            heapq.heappush(self._heap, self._entry(row))
         self._end_orders()
 
     @property
@@ -98,12 +108,17 @@ class ScheduleBook:
         return self._heap[0][0] if self._heap else math.inf
 
     def in_metrics(self, now: float) -> tuple[int, int, float | None]:
-        """Return how many schedules fire, how many are paused, and the seconds to the next time."""
+        """Return how many schedules fire, how many are paused, and the seconds to the next time.
+
+        Those that are `held` do not count.
+        """
         paused = sum(row.paused_at is not None for row in self.rows.values())
-        coming = min(
-            (row.next_at for row in self.rows.values() if row.paused_at is None), default=None
-        )
-        return len(self.rows) - paused, paused, None if coming is None else coming - now
+        fire = [
+            row.next_at
+            for row in self.rows.values()
+            if row.paused_at is None and row.key not in self.held
+        ]
+        return len(fire), paused, min(fire) - now if fire else None
 
     def run_now(self, order: RunNow) -> None:
         """Submit a task of a schedule with the next tick."""
@@ -116,23 +131,26 @@ class ScheduleBook:
         firings: list[Firing] = []
         taken: set[ScheduleKey] = set()
         number = 0
-        while self._heap and self._heap[0][0] <= now and len(firings) < MAX_FIRINGS:
+        while self._heap and self._heap[0][0] <= now and len(taken) < MAX_FIRINGS:
             entry = heapq.heappop(self._heap)
             if entry[1] in taken or not self._is_current(entry):
                 continue  # what people have changed may be there twice
             taken.add(entry[1])
-            self._out.append(entry)
             firing = self._firing(self.rows[entry[1]], now)
+            if firing is None:
+                heapq.heappush(self._heap, self._entry(self.rows[entry[1]]))
+                continue
+            self._out.append(entry)
             firings.append(firing)
             number += len(firing.tasks)
             if number >= MAX_TASKS:
                 break
-        for order in self._asked:
+        fired = {firing.key for firing in firings}
+        for order in list(self._asked):
             row = self.rows.get(order.key)
-            if row is not None and order.key not in taken:
-                taken.add(order.key)
-                task = self._task(row, now, now, order.task_id)
-                firings.append(Firing(order.key, row.next_at, row.next_at, (task,), by=order.by))
+            if row is not None and order.key not in fired:
+                fired.add(order.key)
+                firings += self._ordered(row, order, now)
         return firings
 
     def apply(self, fired: Iterable[Fired], now: float) -> None:
@@ -142,6 +160,7 @@ class ScheduleBook:
             row = self.rows.get(firing.key)
             if row is None:
                 continue
+            entry = self._entry(row)
             if item.tasks:
                 last = item.tasks[-1]
                 row = replace(
@@ -151,9 +170,10 @@ class ScheduleBook:
             if firing.by is not None:
                 self._answer(firing)
                 continue
-            if (entry := (firing.was, firing.key)) in self._out:
+            if entry in self._out:
                 self._out.remove(entry)
-            heapq.heappush(self._heap, (row.next_at, row.key))
+            self.held.release(firing.key)
+            heapq.heappush(self._heap, self._entry(row))
             if item.was_open:
                 log.info(
                     "the schedule %s of %s skips a time: its last task is open",
@@ -189,19 +209,43 @@ class ScheduleBook:
             heapq.heappush(self._heap, entry)
         self._out.clear()
 
+    def _entry(self, row: ScheduleRow) -> tuple[float, ScheduleKey]:
+        """Return a schedule's place in the heap: when it is due, or tried again."""
+        held = self.held.get(row.key)
+        return (row.next_at if held is None else held.retry_at), row.key
+
     def _is_current(self, entry: tuple[float, ScheduleKey]) -> bool:
         row = self.rows.get(entry[1])
-        return row is not None and row.next_at == entry[0] and row.paused_at is None
+        return row is not None and row.paused_at is None and self._entry(row) == entry
 
-    def _firing(self, row: ScheduleRow, now: float) -> Firing:
+    def _firing(self, row: ScheduleRow, now: float) -> Firing | None:
+        """Return what a schedule that is due fires; None if it cannot be computed, and is held."""
+        try:
+            return self._computed(row, now)
+        except Exception as error:  # its time zone is gone from this machine, for example
+            self.held.hold(row.key, fault_text(error), now)
+            return None
+
+    def _ordered(self, row: ScheduleRow, order: RunNow, now: float) -> list[Firing]:
+        """Return the firing that a person has ordered; none if its task cannot be made."""
+        try:
+            task = self._task(row, now, now, order.task_id)
+        except Exception as error:
+            self._asked.remove(order)
+            if not order.answer.done():
+                text = f"the schedule {row.name} cannot make a task: {fault_text(error)}"
+                order.answer.set_exception(StateConflict(text))
+            return []
+        return [Firing(order.key, row.next_at, row.next_at, (task,), by=order.by)]
+
+    def _computed(self, row: ScheduleRow, now: float) -> Firing:
         spec = row.spec
         timing = timing_of(spec, row.anchor_at)
         most = spec.max_catch_up if spec.catch_up is CatchUp.ALL else 1
-        try:
-            due = missed(timing, row.next_at, now, most)
-        except Exception as error:  # its time zone is gone from this machine, for example
-            log.error("the schedule %s has no next time: %s", row.name, error)
-            return Firing(row.key, row.next_at, now + _RETRY_SECONDS)
+        first = row.next_at if row.has_next else next_time(timing, row.anchor_at)
+        if first > now:  # it could not be computed when the schedule began
+            return Firing(row.key, row.next_at, first)
+        due = missed(timing, first, now, most)
         times = due.newest
         if spec.catch_up is CatchUp.NONE and now - times[-1] > LATE_SECONDS:
             times = ()

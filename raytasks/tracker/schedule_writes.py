@@ -5,17 +5,16 @@ They are done between two ticks, each in a transaction of its own. So none meets
 
 import asyncio
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any
 
 import uuid_utils
-from msgspec.structs import replace
 
-from raytasks.handling.schedule_times import next_time
-from raytasks.model.acts import ActionName, NewAudit
 from raytasks.model.handler_info import HandlerInfo
-from raytasks.model.schedule_specs import DeclaredSchedule, ScheduleKey, ScheduleRow, ScheduleSpec
+from raytasks.model.lines import named_line
+from raytasks.model.schedule_specs import DeclaredSchedule, ScheduleKey, ScheduleRow
 from raytasks.model.tasks import RaytasksError, StateConflict, StoreUnavailable
 from raytasks.protocol.commands import (
     ClearSchedule,
@@ -27,8 +26,10 @@ from raytasks.protocol.commands import (
 )
 from raytasks.store.transaction import Superseded
 from raytasks.tracker.access import AWAY, TakenOver
+from raytasks.tracker.held_schedules import HeldSchedules
 from raytasks.tracker.logged_acts import log_acts
-from raytasks.tracker.schedule_book import RunNow, timing_of
+from raytasks.tracker.schedule_book import RunNow
+from raytasks.tracker.schedule_plans import SchedulePlan, declared_changes, planned
 
 if TYPE_CHECKING:
     from raytasks.tracker.ticker import Ticker
@@ -38,18 +39,11 @@ log = logging.getLogger(__name__)
 MAX_SCHEDULES = 20_000
 """Maximum number of schedules that people may set, in all."""
 
+MAX_ALONE = 100
+"""Maximum number of declared schedules that are written alone before the next tick."""
+
 _LOAD_SECONDS = 8.0
 _ANSWER_SECONDS = 8.0
-
-
-@dataclass(frozen=True)
-class SchedulePlan:
-    """The result of a command: its answer, changed and removed schedules, and the act."""
-
-    answer: Any = None
-    rows: Sequence[ScheduleRow] = ()
-    removed: Sequence[ScheduleKey] = ()
-    act: NewAudit | None = None
 
 
 @dataclass(eq=False)
@@ -65,81 +59,6 @@ class _Asked:
             self.answer.set_exception(error)
 
 
-def planned(
-    command: SetSchedule | ClearSchedule | PauseSchedule | ResumeSchedule,
-    row: ScheduleRow | None,
-    now: float,
-) -> SchedulePlan:
-    """Return what a command changes in a schedule. It is a pure function.
-
-    A command that is repeated changes nothing.
-    """
-    key = ScheduleKey(command.namespace, command.name)
-    match command:
-        case SetSchedule():
-            if row is not None and row.override == command.spec:
-                return SchedulePlan(row)
-            changed = _with(
-                _begun(key, command.spec, now) if row is None else row,
-                now,
-                override=command.spec,
-                changed_at=now,
-                by=command.by,
-            )
-            details = {"task_type": command.spec.task_type, **_when(command.spec)}
-            act = NewAudit(command.by, ActionName.SET_SCHEDULE, *key, details)
-            return SchedulePlan(changed, [changed], act=act)
-        case ClearSchedule():
-            if row is None or row.override is None:
-                return SchedulePlan(row)
-            act = NewAudit(command.by, ActionName.CLEAR_SCHEDULE, *key)
-            if row.declared is None:
-                return SchedulePlan(None, removed=[key], act=act)
-            changed = _with(row, now, override=None, changed_at=None, by=None)
-            return SchedulePlan(changed, [changed], act=act)
-        case PauseSchedule():
-            if row is None or row.paused_at is not None:
-                return SchedulePlan(row)
-            changed = replace(row, paused_at=now, paused_by=command.by)
-            act = NewAudit(command.by, ActionName.PAUSE_SCHEDULE, *key)
-            return SchedulePlan(changed, [changed], act=act)
-        case ResumeSchedule():
-            if row is None or row.paused_at is None:
-                return SchedulePlan(row)
-            following = max(row.next_at, next_time(timing_of(row.spec, row.anchor_at), now))
-            changed = replace(row, paused_at=None, paused_by=None, next_at=following)
-            act = NewAudit(command.by, ActionName.RESUME_SCHEDULE, *key)
-            return SchedulePlan(changed, [changed], act=act)
-        case _:
-            assert_never(command)
-
-
-def declared_changes(
-    rows: Mapping[ScheduleKey, ScheduleRow], declared: Iterable[DeclaredSchedule], now: float
-) -> SchedulePlan:
-    """Return what changes in the schedules by what a version declares. It is a pure function.
-
-    What is no longer declared ends, unless a person has set it.
-    """
-    wanted = {item.key: item.spec for item in declared}
-    changed = []
-    for key, spec in wanted.items():
-        row = rows.get(key)
-        if row is None:
-            changed.append(replace(_begun(key, spec, now), declared=spec))
-        elif row.declared != spec:
-            changed.append(_with(row, now, declared=spec))
-    removed = []
-    for key, row in rows.items():
-        if row.declared is None or key in wanted:
-            continue
-        if row.override is None:
-            removed.append(key)
-        else:
-            changed.append(replace(row, declared=None))
-    return SchedulePlan(None, changed, removed)
-
-
 class ScheduleWrites:
     """Executes the commands about schedules, and puts in force what a version declares."""
 
@@ -147,13 +66,25 @@ class ScheduleWrites:
         self._ticker = ticker
         self._asked: list[_Asked] = []
         self._declared: Sequence[DeclaredSchedule] | None = None
+        self._again: tuple[Sequence[DeclaredSchedule], float] | None = None
+        self.held = HeldSchedules("stored")
+        """Declared schedules that the database refuses, alone. They are tried again."""
         self.in_force = asyncio.Event()
         """Set while what the handlers declare is in force."""
 
     @property
+    def all_held(self) -> tuple[HeldSchedules, HeldSchedules]:
+        """The schedules that stand still: those that cannot be computed, and those not stored."""
+        return self._ticker.schedules.held, self.held
+
+    @property
     def any(self) -> bool:
         """Whether there is something to write."""
-        return bool(self._asked) or self._declared is not None
+        return bool(self._asked) or self._declared is not None or self.seconds_until_due() <= 0
+
+    def seconds_until_due(self) -> float:
+        """Return the seconds until declared schedules are tried again; infinite if none is."""
+        return math.inf if self._again is None else self._again[1] - self._ticker.clock()
 
     def declare(self, infos: Iterable[HandlerInfo]) -> None:
         """Put the schedules of a version in force, between the next two ticks."""
@@ -162,7 +93,10 @@ class ScheduleWrites:
         self._ticker.wake.set()
 
     async def execute(self, command: ScheduleCommand) -> Any:
-        """Execute a command, and return its answer. Raises `StoreUnavailable`, `StateConflict`."""
+        """Execute a command, and return its answer.
+
+        Raises `StoreUnavailable`, `StateConflict`, `TimesRefused`.
+        """
         if not await self._ticker.is_loaded(_LOAD_SECONDS):
             raise StoreUnavailable(AWAY)
         if isinstance(command, RunSchedule):
@@ -174,6 +108,8 @@ class ScheduleWrites:
     async def turn(self) -> None:
         """Write what is to be written. No tick runs meanwhile. Raises `Superseded`."""
         declared, self._declared = self._declared, None
+        if declared is None and self._again is not None and self.seconds_until_due() <= 0:
+            declared = self._again[0]
         if declared is not None and not await self._put_in_force(declared):
             return
         asked, self._asked = self._asked, []
@@ -207,26 +143,65 @@ class ScheduleWrites:
             self._asked.remove(asked)
 
     async def _put_in_force(self, declared: Sequence[DeclaredSchedule]) -> bool:
+        """Store what is declared; return whether commands may follow. Raises `Superseded`."""
         ticker = self._ticker
         now = ticker.clock()
+        plan = declared_changes(ticker.schedules.rows, declared, now)
         try:
-            plan = declared_changes(ticker.schedules.rows, declared, now)
-            await self._write(plan, now)
-        except Superseded:
-            raise
-        except Exception as error:
+            retry_at = await self._write_declared(plan, now)
+        except StoreUnavailable as error:
             self._declared = self._declared or declared  # unless a later version has come
-            if isinstance(error, StoreUnavailable):
-                await ticker.recovery.sit_out(error)
-            else:
-                log.exception("the declared schedules cannot be put in force; trying again")
-                await ticker.access.pause()
+            await ticker.recovery.sit_out(error)
             return False
-        if self._declared is None:
+        self._again = None if retry_at is None else (declared, retry_at)
+        if self._declared is None and self._again is None:
             self.in_force.set()
         ticker.schedules.is_open = True
         ticker.wake.set()
         return True
+
+    async def _write_declared(self, plan: SchedulePlan, now: float) -> float | None:
+        """Write what a version changes; return when what is left of it is tried again, or None.
+
+        A schedule that the database refuses holds up no other: if they cannot be written together,
+        each is written alone. Raises `StoreUnavailable`, `Superseded`.
+        """
+        changed: dict[ScheduleKey, ScheduleRow | None] = {row.key: row for row in plan.rows}
+        changed.update(dict.fromkeys(plan.removed))
+        for key, item in list(self.held):
+            if key not in changed:
+                self.held.forget(key)
+            elif item.retry_at > now:
+                del changed[key]
+        error = await self._try_to_write(changed, now)
+        if error is None:
+            for key in changed:
+                self.held.release(key)
+        else:
+            for key in list(changed)[:MAX_ALONE]:
+                error = await self._try_to_write({key: changed.pop(key)}, now)
+                if error is None:
+                    self.held.release(key)
+                else:
+                    self.held.hold(key, named_line(error), now)
+            if changed:
+                return now  # ticks come first
+        return min((item.retry_at for _, item in self.held), default=None)
+
+    async def _try_to_write(
+        self, changed: Mapping[ScheduleKey, ScheduleRow | None], now: float
+    ) -> Exception | None:
+        """Write schedules, or delete those without a row; return why the database refuses it."""
+        rows = [row for row in changed.values() if row is not None]
+        removed = [key for key, row in changed.items() if row is None]
+        try:
+            await self._write(SchedulePlan(None, rows, removed), now)
+        except (StoreUnavailable, Superseded):
+            raise
+        except Exception as error:
+            log.debug("declared schedules cannot be stored", exc_info=True)
+            return error
+        return None
 
     async def _execute(self, item: _Asked) -> None:
         ticker, command = self._ticker, item.command
@@ -267,28 +242,3 @@ class ScheduleWrites:
         )
         log_acts(entries)
         ticker.schedules.change(plan.rows, plan.removed)
-
-
-def _begun(key: ScheduleKey, spec: ScheduleSpec, now: float) -> ScheduleRow:
-    """Return a new schedule. Its first time is after now."""
-    return ScheduleRow(*key, next_at=next_time(timing_of(spec, now), now), anchor_at=now)
-
-
-def _with(row: ScheduleRow, now: float, **changes: Any) -> ScheduleRow:
-    """Return a changed schedule. If its times are others now, the next one is after now.
-
-    With the same times, those that were missed are not lost. The next time never goes back before
-    the last one that got its task.
-    """
-    after = replace(row, **changes)
-    before = row.override or row.declared
-    if before is None or before.timing == after.spec.timing:
-        return after
-    begin = now if row.last_for is None else max(now, row.last_for)
-    return replace(after, anchor_at=begin, next_at=next_time(timing_of(after.spec, begin), begin))
-
-
-def _when(spec: ScheduleSpec) -> dict[str, Any]:
-    if spec.cron is None:
-        return {"every_seconds": spec.every_seconds}
-    return {"cron": spec.cron, "timezone": spec.timezone}

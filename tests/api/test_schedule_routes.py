@@ -6,11 +6,13 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pytest
 
 from raytasks.api.schedule_routes import SchedulesView, ScheduleView
+from raytasks.handling import schedule_times
+from raytasks.tracker import schedule_plans
 from tests.local_service import Api, LocalService, call, serving
 from tests.tracking import PATIENCE
 
@@ -174,3 +176,56 @@ async def test_a_bad_value_is_a_422_that_names_the_field(
 async def test_a_bad_name_is_a_422(api: Api) -> None:
     problem = await call(api, "PUT", "/schedules/a%20b", BODY, 422)
     assert "name" in str(problem["errors"])
+
+
+async def test_one_that_stands_still_is_shown_with_its_error(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And it holds up no other: neither in the list, nor in the tracker."""
+    missing = {"Europe/Berlin"}
+
+    def zone(name: str) -> ZoneInfo:
+        if name in missing:
+            raise ZoneInfoNotFoundError(name)
+        return ZoneInfo(name)
+
+    service = LocalService(sqlite_url, tmp_path, task_modules=("tests.schedule_handlers",))
+    monkeypatch.setattr(schedule_times, "ZoneInfo", zone)
+    book = service.tracker.ticker.schedules
+    async with serving(service, runner=False) as api:
+        async with asyncio.timeout(PATIENCE):
+            await service.tracker.ticker.background.schedules.in_force.wait()
+            while not len(book.held):
+                await call(api, "GET", "/schedules")
+        document = await call(api, "GET", "/schedules")
+        assert SchedulesView.model_validate(document)
+        nightly, often = document["schedules"]
+        assert nightly["error"].startswith("timezone: there is no time zone 'Europe/Berlin'")
+        assert (nightly["next_times"], nightly["in_force"]["cron"]) == ([], "30 2 * * *")
+        assert (often["error"], len(often["next_times"])) == (None, 5)
+        health = await call(api, "GET", "/health")
+        [reason] = [item for item in health["reasons"] if item["code"] == "schedule_stands"]
+        assert "nightly of the namespace default" in reason["message"]
+        missing.clear()
+        asked = {**BODY, "timezone": "Asia/Tokyo"}
+        set_ = await call(api, "PUT", "/schedules/nightly", asked)
+        assert (set_["error"], len(set_["next_times"])) == (None, 5)
+        cleared = await call(api, "DELETE", "/schedules/nightly")
+        assert (cleared["error"], len(cleared["next_times"])) == (None, 5)
+
+
+async def test_what_only_the_tracker_cannot_compute_is_refused(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(*_: object) -> None:
+        raise schedule_times.BadSchedule("timezone", "there is no time zone 'Europe/Berlin'")
+
+    monkeypatch.setattr(schedule_plans, "next_time", nothing)
+    asked = {**BODY, "timezone": "Europe/Berlin"}
+    refused = await call(api, "PUT", "/schedules/mine", asked, 422)
+    assert refused["errors"] == [
+        {"pointer": "/timezone", "message": "there is no time zone 'Europe/Berlin'"}
+    ]
+    await call(api, "POST", "/schedules/nightly/pause")
+    refused = await call(api, "POST", "/schedules/nightly/resume", None, 409)
+    assert "timezone: there is no time zone" in refused["detail"]

@@ -4,12 +4,14 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
 
 from raytasks.cli import tables
+from raytasks.cli.schedules import schedule_details, schedules_table
+from raytasks.client.schedule_documents import ScheduleDocument
 from tests.local_service import LocalService, served
 
 Run = Callable[..., Any]
@@ -118,3 +120,17 @@ def test_wrong_usage_is_refused(at: Run) -> None:
     refused = at("schedules", "set", "mine", "--type", "report", "--cron", "nine")
     assert refused.code == 3
     assert "five fields" in refused.err
+
+
+def test_one_that_stands_still_says_why(at: Run) -> None:
+    [item] = [one for one in document(at, "schedules")["schedules"] if one["name"] == "often"]
+    item |= {"error": "timezone: there is no time zone 'X'", "next_times": []}
+    console = Console(width=200, highlight=False)
+    with console.capture() as captured:
+        console.print(schedules_table([item]), schedule_details(item))
+    found = [" ".join(line.split()) for line in captured.get().splitlines()]
+    why = "timezone: there is no time zone 'X'"
+    assert found[1].startswith(f"often report every 10 min stands still: {why}")
+    assert f"stands still {why}; it is tried again each minute" in found
+    older = {name: value for name, value in item.items() if name != "error"}
+    schedules_table([cast("ScheduleDocument", older)])  # of a service before 0.6

@@ -358,6 +358,11 @@ class TestBulk:
         ]  # fmt: skip
         assert json.loads(run("bulk", "show", "b1", "--json").out)["changed"] == 6
 
+    def test_one_that_waits_for_room_says_so(self, run: Run, fake: Fake) -> None:
+        held = {**self.OPERATION, "held_by": "namespace_full"}
+        fake.play = lambda request: httpx.Response(200, json={"operations": [held]})
+        assert "b1 retry HELD (namespace_full)" in " ".join(run("bulk", "show").out.split())
+
 
 WINDOW = {
     "seconds": 60, "completed": 1200, "failed": 12, "failure_rate": 0.0099, "per_second": 20.2,

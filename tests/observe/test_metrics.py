@@ -52,6 +52,7 @@ def test_the_text_has_each_number_once() -> None:
         ("raytasks_pauses", ()): 0.0,
         ("raytasks_schedules", labels(state="active")): 0.0,
         ("raytasks_schedules", labels(state="paused")): 0.0,
+        ("raytasks_schedules", labels(state="held")): 0.0,
         ("raytasks_outbox_rows", ()): 0.0,
         ("raytasks_outbox_oldest_seconds", ()): 0.0,
         ("raytasks_outbox_set_aside", ()): 0.0,

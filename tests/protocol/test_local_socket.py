@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from raytasks.model.tasks import BacklogFull
+from raytasks.model.tasks import BacklogFull, TimesRefused
 from raytasks.protocol import local_socket as local_rpc
 from raytasks.protocol.local_socket import (
     Address,
@@ -107,6 +107,18 @@ async def test_an_error_of_raytasks_comes_as_what_it_is() -> None:
         with pytest.raises(BacklogFull, match="too many"):
             await connection.call("refuse", b"too many")
         assert await connection.call("echo", b"ab") == b"ba"
+
+
+async def test_a_schedule_that_is_refused_still_names_its_field() -> None:
+    async def refuse(body: bytes) -> bytes:
+        raise TimesRefused(body.decode())
+
+    methods = Methods()
+    methods.refuse = refuse  # type: ignore[method-assign]
+    async with connected(methods) as (_, connection):
+        with pytest.raises(TimesRefused) as raised:
+            await connection.call("refuse", b"timezone: there is no time zone 'X'")
+    assert raised.value.fault == ("/timezone", "there is no time zone 'X'")
 
 
 async def test_another_error_and_an_unknown_method_are_told_as_text() -> None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from raytasks.api.submitter import Submitter
-from raytasks.model.bulk_operations import NewBulk
+from raytasks.model.bulk_operations import BulkFilter, BulkOperation, NewBulk
 from raytasks.model.states import WAITING, State
 from raytasks.model.tasks import Accepted, BacklogFull, Duplicate, NewTask
 from raytasks.protocol.commands import CancelTask, SetNamespace, StartBulk
@@ -23,6 +23,16 @@ MOST = 5
 async def tracker(store: FaultyStore, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Tracker]:
     monkeypatch.setattr(bulk_module, "_PAUSE_SECONDS", 0.05)
     async with tracker_on(store, max_backlog=MOST) as tracker:
+        yield tracker
+
+
+@pytest.fixture
+async def tracker_anywhere(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Tracker]:
+    """A tracker on a database of each kind."""
+    monkeypatch.setattr(bulk_module, "_PAUSE_SECONDS", 0.05)
+    async with tracker_on(FaultyStore(store_url)) as tracker:
         yield tracker
 
 
@@ -161,3 +171,91 @@ class TestNamespaceBounds:
         async with tracker_on(FaultyStore(str(store._database.url))) as again:
             with pytest.raises(BacklogFull):
                 await again.submit([new_task(2, namespace="shop")])
+
+
+async def begin_bulk(tracker: Tracker, number: int, asked: BulkFilter) -> str:
+    """Begin a bulk operation, and return its id."""
+    bulk_id = task_id(number)
+    await tracker.execute(StartBulk(NewBulk(bulk_id, asked, created_at=tracker._clock())))
+    return bulk_id
+
+
+async def bulk(tracker: Tracker, bulk_id: str, namespace: str) -> BulkOperation:
+    """A bulk operation, as it is now."""
+    found = await tracker.read(BulkById(bulk_id, namespace))
+    assert found is not None
+    return found
+
+
+async def until_done(tracker: Tracker, bulk_id: str, namespace: str) -> BulkOperation:
+    """Wait until a bulk operation is done."""
+    async with asyncio.timeout(PATIENCE):
+        while (found := await bulk(tracker, bulk_id, namespace)).finished_at is None:
+            await tracker.ticker.access.read(lambda: None)
+    return found
+
+
+async def cancelled(tracker: Tracker, numbers: Sequence[int], namespace: str) -> None:
+    """Submit tasks, and cancel them."""
+    await tracker.submit([new_task(number, namespace=namespace) for number in numbers])
+    for number in numbers:
+        await tracker.execute(CancelTask(task_id(number)))
+
+
+class TestBulkInANamespace:
+    """A bulk retry in a namespace that has a bound of its own."""
+
+    async def test_it_keeps_to_the_bound_and_goes_on_with_room(
+        self, tracker_anywhere: Tracker
+    ) -> None:
+        tracker = tracker_anywhere
+        await cancelled(tracker, range(4), "shop")
+        await tracker.execute(SetNamespace("shop", 1.0, 3))
+        await tracker.submit([new_task(20, task_type="other", namespace="shop")])
+        asked = bulk_filter("retry", state=State.CANCELLED, namespace="shop")
+        bulk_id = await begin_bulk(tracker, 900, asked)
+        async with asyncio.timeout(PATIENCE):
+            while (found := await bulk(tracker, bulk_id, "shop")).held_by is None:
+                assert found.finished_at is None
+                await tracker.ticker.access.read(lambda: None)
+        assert (found.finished_at, found.changed, found.held_by) == (None, 2, "namespace_full")
+        assert tracker.ticker.ledger.backlogs["shop"] == 3
+        [listed] = await tracker.read(BulkList("shop"))
+        assert listed.held_by == "namespace_full"
+        await tracker.execute(CancelTask(task_id(20)))  # makes room for one
+        async with asyncio.timeout(PATIENCE):
+            while (await bulk(tracker, bulk_id, "shop")).changed < 3:
+                await tracker.ticker.access.read(lambda: None)
+        await tracker.execute(SetNamespace("shop", 1.0, None))
+        found = await until_done(tracker, bulk_id, "shop")
+        assert (found.changed, found.held_by) == (4, None)
+
+    @pytest.mark.parametrize("action", ["retry", "cancel", "delete"])
+    async def test_others_begin_at_once(
+        self, store: FaultyStore, action: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Also one that comes while it waits. A retry that waits says so all the time."""
+        monkeypatch.setattr(bulk_module, "_PAUSE_SECONDS", 10 * PATIENCE)
+        async with tracker_on(store) as tracker:
+            await cancelled(tracker, [1], "shop")
+            await cancelled(tracker, [2, 3], "other")
+            await tracker.execute(SetNamespace("shop", 1.0, 0))
+            asked = bulk_filter("retry", state=State.CANCELLED, namespace="shop")
+            held = await begin_bulk(tracker, 900, asked)
+            async with asyncio.timeout(PATIENCE):
+                while not tracker.ticker.bulk.held:
+                    await tracker.ticker.access.read(lambda: None)
+            state = None if action == "cancel" else State.CANCELLED
+            other = bulk_filter(action, state=state, namespace="other")
+            done = await until_done(tracker, await begin_bulk(tracker, 901, other), "other")
+            assert (done.changed, done.held_by) == (0 if action == "cancel" else 2, None)
+            assert (await bulk(tracker, held, "shop")).held_by == "namespace_full"
+
+    async def test_what_is_on_its_way_counts(self, store: FaultyStore) -> None:
+        """Tasks that a tick is storing take their room already."""
+        async with tracker_on(store) as tracker:
+            await tracker.execute(SetNamespace("shop", 1.0, 2))
+            with tracker._backlog.submitting([new_task(1, namespace="shop")]):
+                room = tracker._backlog.now()
+            assert (room.of("shop"), room.held_by("shop")) == (1, None)
+            assert tracker._backlog.now().of("shop") == 2

@@ -139,3 +139,30 @@ def test_a_long_list_has_pages(visit: Visit, http: httpx.Client) -> None:
     until_count(rows(opened, "Schedules"), 1)
     opened.page.get_by_role("link", name="← First").click()
     rows(opened, "Schedules").get_by_role("link", name="s49").wait_for()
+
+
+def test_one_that_stands_still_says_why(visit: Visit) -> None:
+    """The list has it in the place of the next time, and its own view as well."""
+    why = "timezone: there is no time zone 'Europe/Berlin'"
+
+    def alter(route: Any) -> None:
+        found = route.fetch()
+        document = found.json()
+        for schedule in document["schedules"]:
+            if schedule["name"] == "monthly-invoice":
+                schedule |= {"error": why, "next_times": []}
+        route.fulfill(response=found, json=document)
+
+    opened = visit("/overview")
+    page = opened.page
+    opened.settle()
+    page.route("**/schedules?*", alter)
+    page.keyboard.press("g")
+    page.keyboard.press("s")
+    row = rows(opened, "Schedules").filter(has_text="monthly-invoice")
+    row.get_by_text(why).wait_for()
+    assert "STANDS STILL" in row.inner_text()
+    row.get_by_role("link", name="monthly-invoice").click()
+    page.get_by_text(f"None can be computed: {why}.").wait_for()
+    page.get_by_text("STANDS STILL").wait_for()
+    page.unroute_all(behavior="wait")

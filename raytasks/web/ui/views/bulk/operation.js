@@ -19,6 +19,7 @@ const REST_SECONDS = 10;
 
 const HELD = {
   backlog_full: "The backlog is full, so no more tasks can be retried. It goes on by itself when some tasks have run. To let it go on sooner, raise RAYTASKS_MAX_BACKLOG.",
+  namespace_full: "As many tasks of this namespace wait as its max_backlog allows, so no more can be retried. It goes on by itself when some have run. To let it go on sooner, raise that bound.",
 };
 
 function Held({ by }) {

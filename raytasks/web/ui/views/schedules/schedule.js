@@ -23,9 +23,9 @@ export function Unknown({ name }) {
     <p><a href=${href("/schedules")}>All schedules</a></p></>`;
 }
 
-function Times({ schedule: { next_times: times, paused, in_force: spec } }) {
+function Times({ schedule: { next_times: times, paused, in_force: spec, error } }) {
   return html`<section class="panel"><h2>Next times <small>${timesText(spec)}</small></h2>
-    ${paused ? html`<p>None: ${paused.by} has paused it, <${Ago} time=${paused.since} />. Times that pass meanwhile get no task.</p>` : html`
+    ${error ? html`<p>None can be computed: ${error}. It is tried again each minute. Missed times then count as after an outage.</p>` : paused ? html`<p>None: ${paused.by} has paused it, <${Ago} time=${paused.since} />. Times that pass meanwhile get no task.</p>` : html`
     <ol class="plain-list">${times.map((time) => html`<li><${Moment} time=${time} /> <span class="muted"><${Ago} time=${time} /></span></li>`)}</ol>`}</section>`;
 }
 
@@ -64,7 +64,7 @@ function ScheduleView({ name }) {
   const found = useLoad((abort) => loadSchedule(name, abort), [name]);
   useRefresh(LOOK_SECONDS, found);
   return html`<${ViewHead} title=${name} actions=${found.data && html`<${Actions} schedule=${found.data} reload=${found.reload} />`}>
-      ${found.data?.paused && html`<${Badge} tone="warn">PAUSED</>`}<a href=${href("/schedules")}>All schedules</a></>
+      ${found.data?.paused && html`<${Badge} tone="warn">PAUSED</>`}${found.data?.error && html`<${Badge} tone="bad">STANDS STILL</>`}<a href=${href("/schedules")}>All schedules</a></>
     <${Loaded} of=${found} what="the schedule">${(schedule) => (schedule === null ? html`<${Unknown} name=${name} />` : html`
       <div class="columns"><${Times} schedule=${schedule} /><${Facts} schedule=${schedule} /></div>
       <section class="panel"><h2>Payload of each task</h2><${JsonBlock} text=${schedule.texts.payload} what="payload" /></section>`)}</>`;

@@ -17,8 +17,10 @@ const LOOK_SECONDS = 3;
 const PAGE = 50;
 
 /** The next time, and the four after it if one asks. */
-function Next({ schedule: { name, next_times: [next, ...others], paused } }) {
+function Next({ schedule: { name, next_times: [next, ...others], paused, error } }) {
   if (paused) return html`<${Badge} tone="warn">PAUSED</> <span class="muted">by ${paused.by}, <${Ago} time=${paused.since} /></span>`;
+  if (error) return html`<${Badge} tone="bad">STANDS STILL</> <span>${error}</span>`;
+  if (!next) return html`<span class="muted">not computed yet</span>`;
   return html`<${Moment} time=${next} /> <span class="muted"><${Ago} time=${next} /></span>
     <details><summary aria-label=${`Then: more times of ${name}`}>Then</summary><ul class="plain-list">${others.map((time) => html`<li><${Moment} time=${time} /></li>`)}</ul></details>`;
 }

@@ -54,10 +54,14 @@ function Selection({ unseen, clear }) {
     <button type="button" onClick=${clear}>Clear selection</button>`;
 }
 
+const HELD = {
+  backlog_full: " – waits: the backlog is full", namespace_full: " – waits: the namespace has its max_backlog",
+};
+
 function Progress({ progress }) {
   if (!progress) return null;
   const [done, of] = "bulk_id" in progress ? [progress.looked_at, progress.matched] : [progress.done, progress.of];
-  const held = progress.held_by === "backlog_full" ? " – waits: the backlog is full" : "";
+  const held = HELD[progress.held_by] ?? "";
   return html`<span role="status"><${ProgressBar} fraction=${of ? Math.min(1, done / of) : null} label="Progress of the operation" />
     ${" "}<span class="num">${number(done)}${of ? ` of ${number(of)}` : ""}${held}</span></span>`;
 }
