@@ -39,6 +39,7 @@ from raytasks.client.event_stream import (
     log_follower,
     task_follower,
 )
+from raytasks.client.http_connections import AsyncHttpConnections
 from raytasks.client.requests import DEFAULT_URL
 from raytasks.client.schedule_calls_async import AsyncSchedules
 from raytasks.client.service_calls_async import AsyncInspection
@@ -71,7 +72,7 @@ class AsyncClient(AsyncChanges, AsyncInspection, AsyncControl, AsyncSchedules):
     ) -> None:
         self._api = Api(url, api_key=api_key, namespace=namespace, timeout_seconds=timeout_seconds)
         self.url = self._api.url
-        self._http = httpx.AsyncClient(transport=transport, **self._api.http_options())
+        self._connections = AsyncHttpConnections(transport, self._api.http_options())
 
     async def __aenter__(self) -> "AsyncClient":
         return self
@@ -86,7 +87,7 @@ class AsyncClient(AsyncChanges, AsyncInspection, AsyncControl, AsyncSchedules):
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        await self._connections.close()
 
     async def submit(
         self,
@@ -291,14 +292,15 @@ class AsyncClient(AsyncChanges, AsyncInspection, AsyncControl, AsyncSchedules):
             await asyncio.sleep(step.seconds)
             return None
         try:
-            return await self._http.request(**self._api.request(step))
+            return await self._connections.here().request(**self._api.request(step))
         except httpx.RequestError as error:
             return error
 
     async def _follow(self, follower: Follower[T]) -> AsyncGenerator[T, None]:
         while True:
             try:
-                async with self._http.stream(**self._api.stream(follower.next_call())) as response:
+                request = self._api.stream(follower.next_call())
+                async with self._connections.here().stream(**request) as response:
                     if not is_event_stream(response):
                         await response.aread()
                     for event in follower.opened(response):

@@ -38,6 +38,7 @@ from raytasks.client.event_stream import (
     log_follower,
     task_follower,
 )
+from raytasks.client.http_connections import HttpConnections
 from raytasks.client.requests import DEFAULT_URL
 from raytasks.client.schedule_calls import Schedules
 from raytasks.client.service_calls import Inspection
@@ -61,6 +62,9 @@ class Client(Changes, Inspection, Control, Schedules):
     with an error, and `ServiceUnavailable` if nothing answers. For an argument that cannot be sent
     it raises `BadArgument`. Submissions, and requests that only read, are first tried again a few
     times.
+
+    Threads may share a client. A forked process may go on with its parent's: it makes connections
+    of its own. Only with a `transport` each process needs a client of its own.
     """
 
     def __init__(
@@ -74,7 +78,7 @@ class Client(Changes, Inspection, Control, Schedules):
     ) -> None:
         self._api = Api(url, api_key=api_key, namespace=namespace, timeout_seconds=timeout_seconds)
         self.url = self._api.url
-        self._http = httpx.Client(transport=transport, **self._api.http_options())
+        self._connections = HttpConnections(transport, self._api.http_options())
 
     def __enter__(self) -> "Client":
         return self
@@ -89,7 +93,7 @@ class Client(Changes, Inspection, Control, Schedules):
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self._connections.close()
 
     def submit(
         self,
@@ -329,14 +333,15 @@ class Client(Changes, Inspection, Control, Schedules):
             time.sleep(step.seconds)
             return None
         try:
-            return self._http.request(**self._api.request(step))
+            return self._connections.here().request(**self._api.request(step))
         except httpx.RequestError as error:
             return error
 
     def _follow(self, follower: Follower[T]) -> Generator[T, None, None]:
         while True:
             try:
-                with self._http.stream(**self._api.stream(follower.next_call())) as response:
+                request = self._api.stream(follower.next_call())
+                with self._connections.here().stream(**request) as response:
                     if not is_event_stream(response):
                         response.read()
                     yield from follower.opened(response)
@@ -345,6 +350,8 @@ class Client(Changes, Inspection, Control, Schedules):
                             yield from follower.take(sse)
                             if follower.over:
                                 return
+                            if self._connections.forked:
+                                break  # go on after the last event, by a connection of our own
             except httpx.RequestError as error:
                 follower.broke(error)
             time.sleep(follower.pause())
