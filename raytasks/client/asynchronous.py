@@ -59,6 +59,9 @@ class AsyncClient(AsyncChanges, AsyncInspection, AsyncControl, AsyncSchedules):
     Its methods are those of `Client`, which describes each, with the same arguments, results and
     errors. They must be awaited; `tasks`, `events` and `all_events` are for `async for`. Use it as
     an asynchronous context manager, or close it.
+
+    It may be used on several event loops, also at once: each has connections of its own. Close it
+    on the loop that used it last; the connections of other loops end with them.
     """
 
     def __init__(

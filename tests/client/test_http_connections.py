@@ -1,4 +1,4 @@
-"""To whom the connections of a client belong: to the process that made them."""
+"""To whom the connections of a client belong: to a process, and to an event loop in it."""
 
 import json
 import subprocess
@@ -189,3 +189,76 @@ def child():
 forked(child)
 """
     assert run(script, url) == "the client is closed\n"
+
+
+def test_each_event_loop_has_connections_of_its_own(url: str) -> None:
+    script = """
+client = AsyncClient(url)
+for name in ("first", "second", "third"):
+    print(asyncio.run(client.get(name))["task_id"])
+async def closed():
+    await client.close()
+    await client.get("never")
+try:
+    asyncio.run(closed())
+except RuntimeError as error:
+    print(error)
+"""
+    assert run(script, url).splitlines() == ["first", "second", "third", "the client is closed"]
+    assert len({peer for _, peer in Handler.seen}) == 3
+
+
+def test_loops_that_take_turns_keep_their_connections(url: str) -> None:
+    script = """
+client = AsyncClient(url)
+one, two = asyncio.new_event_loop(), asyncio.new_event_loop()
+for name in ("a", "b"):
+    for loop in (one, two):
+        loop.run_until_complete(client.get(name))
+for loop in (one, two):
+    loop.run_until_complete(client.close())
+    loop.close()
+"""
+    run(script, url)
+    [a, also_a, b, also_b] = [peer for _, peer in Handler.seen]
+    assert (a, also_a) == (b, also_b)
+    assert a != also_a
+
+
+def test_a_transport_with_connections_stays_with_its_loop(url: str) -> None:
+    script = """
+client = AsyncClient(url, transport=httpx.AsyncHTTPTransport())
+asyncio.run(client.get("first"))
+for _ in range(2):
+    try:
+        asyncio.run(client.get("second"))
+    except RaytasksError as error:
+        print(error)
+"""
+    refusal = (
+        "this client was made for another event loop, with a transport of its own: make a new "
+        "client in each loop"
+    )
+    assert run(script, url).splitlines() == [refusal] * 2
+
+
+def test_a_transport_without_connections_goes_with_any_loop(url: str) -> None:
+    script = """
+answer = httpx.Response(200, json={"task_id": "mine"})
+client = AsyncClient(url, transport=httpx.MockTransport(lambda _: answer))
+for _ in range(2):
+    print(asyncio.run(client.get("any"))["task_id"])
+"""
+    assert run(script, url).splitlines() == ["mine", "mine"]
+
+
+def test_a_stream_goes_on_with_the_loop_that_began_it(url: str) -> None:
+    Handler.second.set()
+    script = """
+client = AsyncClient(url)
+async def follow():
+    return [type(event).__name__ async for event in client.events("stream")]
+print(asyncio.run(follow()))
+print(asyncio.run(follow()))
+"""
+    assert run(script, url).splitlines() == ["['StateEvent', 'StateEvent', 'EndEvent']"] * 2
