@@ -1,8 +1,10 @@
 """The door of the test kit: `raytasks.submit` and the like go to the queue, not to a cluster."""
 
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
+from raytasks.driver.submission_checks import carry_out, check_one
+from raytasks.handling.duplicates import answered_places, owners_of
 from raytasks.handling.registry import Registry
 from raytasks.handling.terms import DriverTerms
 from raytasks.model.states import State
@@ -67,9 +69,28 @@ class QueueDoor:
             callbacks=service.settings.callback_terms,
         )
 
+    def submit_one(
+        self, request: Mapping[str, Any], idempotency_key: str | None
+    ) -> tuple[str, bool]:
+        """Submit a task; return its id, or the id of the task that holds one of its keys.
+
+        Return also whether that is the holder of its unique key. Raises the errors of
+        `raytasks.submit`.
+        """
+        checked = carry_out(self, check_one(self, request, idempotency_key, done(self.terms())))
+        duplicates = checked.accepted
+        if duplicates is None:
+            duplicates = self._service.submit_all(checked.tasks)
+        [task_id] = owners_of(checked.tasks, duplicates)
+        return task_id, bool(answered_places(checked.tasks, duplicates))
+
     async def submit(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
         """Store tasks, all or none."""
         return self._service.submit_all(tasks)
+
+    async def repeated(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
+        """Return those of the tasks whose idempotency keys are taken."""
+        return self._service.repeated(tasks)
 
     async def result(self, task_id: str) -> Any:
         """Run the queue until the task has ended. Do not call it within a handler."""

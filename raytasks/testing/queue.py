@@ -13,7 +13,6 @@ from raytasks.handling.declaration import handler_of, task_type_of
 from raytasks.handling.handler_types import Called, Payload
 from raytasks.handling.middleware import middleware_on
 from raytasks.handling.registry import Registry
-from raytasks.handling.submission import check_submission
 from raytasks.model.states import WAITING
 from raytasks.model.task_filter import TaskFilter
 from raytasks.model.tasks import Task, TaskNotFound
@@ -131,17 +130,9 @@ class Queue:
         `delay_seconds` or `run_at`, and so on. Raises `InvalidSubmission`, `KeyConflict`,
         `UniqueConflict`, `BacklogFull`.
         """
-        service = self._service
-        new = check_submission(
-            {"task_type": task_type_of(task_type), "payload": payload, **options},
-            service.registry,
-            idempotency_key=idempotency_key,
-            now=self.clock(),
-            bounds=service.payload_bounds,
-            callbacks=service.settings.callback_terms,
-        )
-        task_id, duplicate = service.submit(new)
-        return QueuedTask(service, task_id, duplicate=duplicate)
+        request = {"task_type": task_type_of(task_type), "payload": payload, **options}
+        task_id, duplicate = self._door.submit_one(request, idempotency_key)
+        return QueuedTask(self._service, task_id, duplicate=duplicate)
 
     def get(self, task_id: str) -> dict[str, Any]:
         """Return a task: the JSON document of `GET /tasks/{id}`. Raises `TaskNotFound`."""
