@@ -10,24 +10,25 @@ from raytasks.client.api_errors import BadArgument
 from raytasks.client.documents import SubmissionDocument
 from raytasks.handling.declaration import task_type_of
 
+_PAYLOAD = "payload"
 _BYTES = (bytes, bytearray, memoryview)
 
 
 def submission_body(submission: SubmissionDocument) -> dict[str, Any]:
-    """Return the JSON object of a submission, without the values that are None.
+    """Return the JSON object of a submission, without the options that are None.
 
-    A submission without a type is sent unchanged: the service reports the error. Raises
-    `HandlerError` for a function or class without `@handler`.
+    A payload that is None is the payload `null`. A submission without a type is sent unchanged: the
+    service reports the error. Raises `HandlerError` for a function or class without `@handler`.
     """
-    body = given(submission)
+    body = given(submission, keep=_PAYLOAD)
     if "task_type" in body:
         body["task_type"] = task_type_of(body["task_type"])
     return body
 
 
-def given(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values that are not None."""
-    return {name: value for name, value in values.items() if value is not None}
+def given(values: Mapping[str, Any], *, keep: str | None = None) -> dict[str, Any]:
+    """Return the values that are not None, and the one that is named `keep`."""
+    return {name: value for name, value in values.items() if value is not None or name == keep}
 
 
 def encode_body(body: Mapping[str, Any]) -> bytes:

@@ -26,7 +26,7 @@ def all_schedules(api: Api, name: str | None = None) -> Steps[list[ScheduleDocum
 
 def set_schedule_call(name: str, settings: ScheduleSettings) -> Call:
     """Return the request that sets a schedule. Raises `BadArgument`, `HandlerError`."""
-    body = given(settings)
+    body = given(settings, keep="payload")
     if "task_type" in body:
         body["task_type"] = task_type_of(body["task_type"])
     return Call("PUT", _path(name), body=body)

@@ -122,11 +122,24 @@ def test_a_function_that_is_no_handler_is_named(wire: Wire) -> None:
         ({"at": NOON, "kinds": [Kind.NEWS]}, {"at": "2030-01-02T12:00:00Z", "kinds": ["news"]}),
         ({"boxes": [Box(kilograms=2.0)]}, {"boxes": [{"kilograms": 2.0}]}),
         ((1, 2), [1, 2]),
+        (None, None),
     ],
 )
 def test_payloads(wire: Wire, payload: Any, expected: Any) -> None:
     wire.do(lambda client: client.submit("type", payload))
     assert sent(wire)["payload"] == (payload if expected is None else expected)
+
+
+def test_none_is_a_payload_and_no_option(wire: Wire) -> None:
+    wire.do(lambda client: client.submit("type", None, tags=None, unique=None))
+    wire.do(lambda client: client.submit_many([{"task_type": "type", "payload": None}]))
+    wire.do(lambda client: client.set_schedule("s", task_type="type", payload=None, tags=None))
+    task = {"task_type": "type", "payload": None}
+    assert [json.loads(request.content) for request in wire.requests] == [
+        task,
+        {"tasks": [task]},
+        task,
+    ]
 
 
 @pytest.mark.parametrize(
