@@ -11,7 +11,7 @@ from httpx_sse import EventSource
 
 from raytasks.client import requests as calls
 from raytasks.client.answers import is_event_stream
-from raytasks.client.api import Api, Rest, Step, Steps, first_page, next_log_page, next_page
+from raytasks.client.api import Api
 from raytasks.client.change_calls_async import AsyncChanges
 from raytasks.client.control_calls_async import AsyncControl
 from raytasks.client.documents import (
@@ -40,9 +40,11 @@ from raytasks.client.event_stream import (
     task_follower,
 )
 from raytasks.client.http_connections import AsyncHttpConnections
+from raytasks.client.paging import first_page, next_log_page, next_page
 from raytasks.client.requests import DEFAULT_URL
 from raytasks.client.schedule_calls_async import AsyncSchedules
 from raytasks.client.service_calls_async import AsyncInspection
+from raytasks.client.steps import Rest, Step, Steps
 from raytasks.handling.handler_types import Called, Payload
 
 T = TypeVar("T")

@@ -1,6 +1,8 @@
 """The client's requests, each as plain data."""
 
+import math
 import re
+import threading
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,7 +33,8 @@ _NAMESPACE = re.compile(NAMESPACE)
 class Call:
     """One request. `wait_seconds` is how long the service may wait on purpose before it answers.
 
-    A `harmless` request changes nothing, whatever its method.
+    Its answer is waited for at most `max_seconds`, whatever the client's timeout is. A `harmless`
+    request changes nothing, whatever its method.
     """
 
     method: str
@@ -40,6 +43,7 @@ class Call:
     body: Mapping[str, Any] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     wait_seconds: float = 0.0
+    max_seconds: float = math.inf
     accepts: tuple[int, ...] = ()
     harmless: bool = False
 
@@ -76,6 +80,14 @@ def checked_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def checked_timeout(seconds: float) -> float:
+    """Return how long an answer may take, in seconds. Raises `BadArgument`."""
+    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if not (is_number and 0 < seconds < threading.TIMEOUT_MAX):
+        raise BadArgument(f"the timeout_seconds is {seconds!r}: give a number of seconds above 0")
+    return seconds
+
+
 def checked_namespace(namespace: str) -> str:
     """Return the name of a namespace. Raises `BadArgument`."""
     if not _NAMESPACE.fullmatch(namespace):
@@ -102,7 +114,12 @@ def task_path(task_id: str) -> str:
 
 
 def get_call(task_id: str, wait_seconds: float) -> Call:
-    """Return the request for one task. Its wait is at most the API's maximum."""
+    """Return the request for one task. Its wait is at most the API's maximum.
+
+    Raises `BadArgument`.
+    """
+    if math.isnan(wait_seconds):
+        raise BadArgument("the wait_seconds are nan: give a number of seconds")
     wait = min(max(wait_seconds, 0.0), MAX_WAIT_SECONDS)
     return Call("GET", task_path(task_id), {"wait": wait} if wait else {}, wait_seconds=wait)
 

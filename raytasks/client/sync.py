@@ -10,7 +10,7 @@ from httpx_sse import EventSource
 
 from raytasks.client import requests as calls
 from raytasks.client.answers import is_event_stream
-from raytasks.client.api import Api, Rest, Step, Steps, first_page, next_log_page, next_page
+from raytasks.client.api import Api
 from raytasks.client.change_calls import Changes
 from raytasks.client.control_calls import Control
 from raytasks.client.documents import (
@@ -39,9 +39,11 @@ from raytasks.client.event_stream import (
     task_follower,
 )
 from raytasks.client.http_connections import HttpConnections
+from raytasks.client.paging import first_page, next_log_page, next_page
 from raytasks.client.requests import DEFAULT_URL
 from raytasks.client.schedule_calls import Schedules
 from raytasks.client.service_calls import Inspection
+from raytasks.client.steps import Rest, Step, Steps
 from raytasks.handling.handler_types import Called, Payload
 
 T = TypeVar("T")
