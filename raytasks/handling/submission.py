@@ -20,8 +20,9 @@ from raytasks.handling.submit_request import BatchRequest, SubmitRequest, Unique
 from raytasks.model.bounds import MAX_IN_BATCH, MAX_KEY
 from raytasks.model.controls import Limit
 from raytasks.model.errors import FieldError, InvalidSubmission
+from raytasks.model.json_places import pointer
 from raytasks.model.lane_names import BadLimitValue, lane_of, limit_values_of
-from raytasks.model.strict_json import NestedTooDeeply, NotJson, encode_json, parse_json, pointer
+from raytasks.model.strict_json import NestedTooDeeply, NotJson, encode_json, parse_json
 from raytasks.model.task_filter import RESERVED, is_reserved
 from raytasks.model.tasks import DEFAULT_NAMESPACE, NewTask
 from raytasks.model.uniqueness import OnConflict, Unique, decode_unique, encode_unique
@@ -365,7 +366,7 @@ def request_digest(request: SubmitRequest, payload: bytes) -> str:
     The `payload` is that of the request, as JSON.
     """
     asked = request.model_dump(mode="json", exclude_unset=True, exclude={"payload"})
-    asked["payload"] = parse_json(payload)  # whatever the payload was made of
+    asked["payload"] = parse_json(payload, distinct=True)  # whatever the payload was made of
     return hashlib.sha256(_SORTED.encode(asked).encode()).hexdigest()
 
 
