@@ -4,7 +4,7 @@ import math
 import re
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -150,7 +150,7 @@ def submit_many_call(
 
 def list_call(query: PageQuery) -> Call:
     """Return the request for one page of tasks."""
-    return Call("GET", "/tasks/", given(query))
+    return Call("GET", "/tasks/", _filters(query))
 
 
 def events_call(
@@ -162,8 +162,11 @@ def events_call(
     follow: bool = True,
 ) -> Call:
     """Return the request for the events of a task."""
-    wanted = {"type": types and list(types), "level": level, "logs": logs}
-    params = given(wanted) | ({} if follow else {"follow": "false"})
+    kinds = types if types is None or isinstance(types, str) else list(types)
+    _check_list("types", kinds)
+    params = given({"type": kinds, "level": level, "logs": logs}) | (
+        {} if follow else {"follow": "false"}
+    )
     return Call("GET", f"{task_path(task_id)}/events", params)
 
 
@@ -177,7 +180,7 @@ def logs_call(query: LogQuery) -> Call:
 
 def all_events_call(task_type: str | Sequence[str] | None, tag: str | None) -> Call:
     """Return the request for the changes of state of all tasks."""
-    return Call("GET", "/tasks/events", given({"task_type": task_type, "tag": tag}))
+    return Call("GET", "/tasks/events", _filters({"task_type": task_type, "tag": tag}))
 
 
 def bulk_call(action: str, filters: BulkFilters, *, dry_run: bool) -> Call:
@@ -185,7 +188,7 @@ def bulk_call(action: str, filters: BulkFilters, *, dry_run: bool) -> Call:
 
     It has a key of its own, so that it can be sent again.
     """
-    body = {"action": action, **given(filters), "dry_run": dry_run}
+    body = {"action": action, **_filters(filters), "dry_run": dry_run}
     headers = {} if dry_run else {_KEY_HEADER: _key(None)}
     return Call("POST", "/bulk", body=body, headers=headers, harmless=dry_run)
 
@@ -206,6 +209,18 @@ def checked_event_id(event_id: str) -> str:
     if not _is_plain(event_id):
         raise BadArgument(f"{event_id!r} is not the id of an event, such as 3.0")
     return event_id
+
+
+def _filters(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the filters that are given. Raises `BadArgument` for an empty list."""
+    for name, value in values.items():
+        _check_list(name, value)
+    return given(values)
+
+
+def _check_list(name: str, value: object) -> None:
+    if isinstance(value, Collection) and not isinstance(value, str) and not value:
+        raise BadArgument(f"{name} is an empty list: name at least one, or None for any")
 
 
 def _key(idempotency_key: str | None) -> str:
