@@ -77,8 +77,11 @@ class PartlySubmitted(RaytasksError):
     """
 
     def __init__(self, message: str, tasks: Sequence[SubmittedTask]) -> None:
-        super().__init__(message)
+        super().__init__(message, tasks)  # all of them, so that it can be pickled
         self.tasks = tuple(tasks)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 def submit(

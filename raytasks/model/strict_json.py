@@ -52,13 +52,14 @@ class NestedTooDeeply(NotJson):
 
     def __init__(self, levels: int) -> None:
         super().__init__(f"nested deeper than {levels} levels")
+        self.args = (levels,)
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 class NameTwice(NotJson):
     """A value with an object that has a name twice. Readers would keep one of the two values."""
-
-    def __init__(self, name: str, pointer: str) -> None:
-        super().__init__(f"an object with the name {name[:100]!r} twice", pointer)
 
 
 def parse_json(body: bytes, *, distinct: bool = False) -> Any:
@@ -142,7 +143,7 @@ def _refuse_names(text: bytes, value: Any) -> None:
         return
     if found := name_twice(text):
         place, name = found
-        raise NameTwice(name, place)
+        raise NameTwice(f"an object with the name {name[:100]!r} twice", place)
 
 
 def _count_names(value: Any) -> int:
