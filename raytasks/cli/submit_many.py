@@ -28,7 +28,7 @@ from raytasks.client import (
     Submission,
     Submitted,
 )
-from raytasks.model.bounds import MAX_MANY_KEY
+from raytasks.model.bounds import MAX_MANY_KEY, is_idempotency_key
 from raytasks.model.strict_json import parse_json
 
 _EXAMPLE = '{"task_type": "text_processing", "payload": {"text": "Hello."}}'
@@ -69,8 +69,11 @@ def submit_many(
     with priority, tags and so on if need be. A batch is accepted whole or not at all. With --json
     each task is printed in a line of its own.
     """
-    if key is not None and not 0 < len(key) <= MAX_MANY_KEY:
-        raise UsageError(f"--key: use 1 to {MAX_MANY_KEY} characters")
+    if key is not None and not is_idempotency_key(key, MAX_MANY_KEY):
+        raise UsageError(
+            f"--key: use 1 to {MAX_MANY_KEY} printable ASCII characters, without a space at either "
+            "end"
+        )
     sending = _Sending(uuid.uuid4().hex if key is None else key)
     name = "standard input" if file == "-" else file
     with (

@@ -14,7 +14,13 @@ import httpx
 from raytasks.client.api_errors import BadArgument
 from raytasks.client.bodies import encode_body, given, submission_body
 from raytasks.client.documents import BulkFilters, LogQuery, PageQuery, SubmissionDocument
-from raytasks.model.bounds import MAX_IN_BATCH, MAX_KEY, MAX_WAIT_SECONDS, NAMESPACE
+from raytasks.model.bounds import (
+    MAX_IN_BATCH,
+    MAX_KEY,
+    MAX_WAIT_SECONDS,
+    NAMESPACE,
+    is_idempotency_key,
+)
 from raytasks.model.trace_context import headers_of, present_context
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -229,9 +235,10 @@ def _key(idempotency_key: str | None) -> str:
 
 def checked_key(key: str) -> str:
     """Return an idempotency key. Raises `BadArgument`."""
-    if not (0 < len(key) <= MAX_KEY and key.isascii() and key.isprintable()):
+    if not is_idempotency_key(key):
         raise BadArgument(
-            f"{key!r} is not an idempotency key: use 1 to {MAX_KEY} printable ASCII characters"
+            f"{key!r} is not an idempotency key: use 1 to {MAX_KEY} printable ASCII characters, "
+            "without a space at either end"
         )
     return key
 

@@ -17,14 +17,13 @@ from pydantic import ValidationError
 from raytasks.handling.submission import (
     MAX_BATCH_KEY,
     PayloadBounds,
-    check_key,
     payload_text,
     request_digest,
     unique_spec_of,
     with_batch_key,
 )
 from raytasks.handling.submit_request import BatchRequest, SubmitRequest
-from raytasks.model.bounds import MAX_KEY
+from raytasks.model.bounds import is_idempotency_key
 from raytasks.model.errors import InvalidSubmission
 from raytasks.model.tasks import DEFAULT_NAMESPACE, Duplicate, NewTask
 
@@ -42,7 +41,7 @@ def keyed_submission(
     Nothing is returned for a request without a valid key, or that can never have been accepted. The
     arguments are those of `check_submission`.
     """
-    if idempotency_key is None or not _is_key(idempotency_key, MAX_KEY):
+    if idempotency_key is None or not is_idempotency_key(idempotency_key):
         return []
     found = _keyed(value, namespace, bounds, parsed=parsed)
     if found is None:
@@ -60,7 +59,7 @@ def keyed_batch(
     parsed: bool = False,
 ) -> list[NewTask]:
     """Return the tasks of a batch, as `keyed_submission` does; see `check_batch`."""
-    if idempotency_key is None or not _is_key(idempotency_key, MAX_BATCH_KEY):
+    if idempotency_key is None or not is_idempotency_key(idempotency_key, MAX_BATCH_KEY):
         return []
     try:
         items = BatchRequest.model_validate(value).tasks
@@ -102,11 +101,3 @@ def _keyed(
         unique_spec=unique_spec_of(request.unique),
     )
     return task, request_digest(request, text)
-
-
-def _is_key(key: str, longest: int) -> bool:
-    try:
-        check_key(key, longest)
-    except InvalidSubmission:
-        return False
-    return True

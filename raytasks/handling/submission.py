@@ -17,7 +17,7 @@ from raytasks.handling.declaration import HandlerSpec
 from raytasks.handling.payload_checks import PayloadRefused, check_payload
 from raytasks.handling.registry import Registry, nearest_of
 from raytasks.handling.submit_request import BatchRequest, SubmitRequest, UniqueRequest
-from raytasks.model.bounds import MAX_IN_BATCH, MAX_KEY
+from raytasks.model.bounds import MAX_IN_BATCH, MAX_KEY, is_idempotency_key
 from raytasks.model.controls import Limit
 from raytasks.model.errors import FieldError, InvalidSubmission
 from raytasks.model.json_places import pointer
@@ -349,12 +349,10 @@ def field_errors(error: ValidationError, *prefix: str) -> list[FieldError]:
 
 def check_key(key: str, longest: int = MAX_KEY) -> None:
     """Refuse an invalid idempotency key. Raises `InvalidSubmission`."""
-    if (
-        not isinstance(key, str)
-        or not 1 <= len(key) <= longest
-        or not (key.isascii() and key.isprintable())
-    ):
-        message = f"must be 1 to {longest} printable ASCII characters"
+    if not is_idempotency_key(key, longest):
+        message = (
+            f"must be 1 to {longest} printable ASCII characters, without a space at either end"
+        )
         raise InvalidSubmission(
             "the idempotency key is not valid", [FieldError("Idempotency-Key", message)]
         )

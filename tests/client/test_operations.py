@@ -185,12 +185,21 @@ class TestAccess:
 class TestArguments:
     """Arguments that cannot be sent are refused before."""
 
-    @pytest.mark.parametrize("key", ["", "é", "a\nb", "x" * 256])
-    def test_a_bad_idempotency_key(self, wired: type[Wire], key: str) -> None:
+    @pytest.mark.parametrize("key", ["", " ", " a", "a ", "é", "a\nb", "x" * 256, 5, b"x"])
+    def test_a_bad_idempotency_key(self, wired: type[Wire], key: Any) -> None:
         wire = wired(ok())
         with pytest.raises(BadArgument, match="is not an idempotency key"):
             wire.do(lambda c: c.submit("noop", 1, idempotency_key=key))
+        with pytest.raises(BadArgument, match="without a space at either end"):
+            wire.do(
+                lambda c: c.submit_many([{"task_type": "noop", "payload": 1}], idempotency_key=key)
+            )
         assert wire.requests == []
+
+    def test_a_space_within_a_key_is_fine(self, wired: type[Wire]) -> None:
+        wire = wired(ok(task_id=ID))
+        wire.do(lambda c: c.submit("noop", 1, idempotency_key="a b"))
+        assert wire.requests[0].headers["Idempotency-Key"] == "a b"
 
     @pytest.mark.parametrize("count", [0, 1001])
     def test_a_batch_of_the_wrong_size(self, wired: type[Wire], count: int) -> None:

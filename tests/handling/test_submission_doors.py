@@ -116,7 +116,7 @@ def test_a_bad_option_is_named_in_the_text(
         door({}, **{option: value})
 
 
-@pytest.mark.parametrize("key", ["", "ü", "a\nb", "x" * 256, "\ud800", 5, b"x"])
+@pytest.mark.parametrize("key", ["", " ", " a", "a ", "ü", "a\nb", "x" * 256, "\ud800", 5, b"x"])
 def test_a_bad_key(key: Any) -> None:
     request = {"task_type": "anything", "payload": {}}
     with pytest.raises(InvalidSubmission, match="Idempotency-Key: must be 1 to 255 printable"):
