@@ -77,13 +77,20 @@ class Call:
 
 def checked_url(url: str) -> str:
     """Return the URL of a service without a trailing slash. Raises `BadArgument`."""
-    try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL:
-        parsed = httpx.URL()
-    if parsed.scheme not in ("http", "https") or not parsed.host:
+    if not (isinstance(url, str) and _is_service_url(url)):
         raise BadArgument(f"{url!r} is not the URL of a service, such as {DEFAULT_URL}")
     return url.rstrip("/")
+
+
+def _is_service_url(url: str) -> bool:
+    """Return whether a URL names a host and a port to which a connection can be tried."""
+    try:
+        parsed = httpx.URL(url)
+        parsed.raw_host.decode().encode("idna")  # as the look-up of its address does
+        named = parsed.scheme in ("http", "https") and bool(parsed.host)
+    except (httpx.InvalidURL, UnicodeError):
+        return False
+    return named and (parsed.port is None or 0 < parsed.port < 65536)
 
 
 def checked_timeout(seconds: float) -> float:

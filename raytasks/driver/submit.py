@@ -4,6 +4,7 @@ Each function has a form for plain code and one for event loops. Ray is imported
 goes to a cluster. Within the test kit, all calls go to its queue.
 """
 
+import math
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,8 +52,10 @@ class SubmittedTask:
         """Wait for the end of the task, and return its result. Do not call it on an event loop.
 
         Raises `TaskFailed`, `TaskNotFound`, `NoService`, and `TimeoutError` after
-        `timeout_seconds`.
+        `timeout_seconds`. Raises `ValueError` if that is NaN.
         """
+        if timeout_seconds is not None and math.isnan(timeout_seconds):
+            raise ValueError("the timeout_seconds are nan: give a number of seconds, or None")
         door = _door()
         with waiting_for(self.id):
             return door.call(door.result(self.id), timeout_seconds)

@@ -50,6 +50,12 @@ def test_submit_and_wait(queue: Queue) -> None:
         raytasks.submit("order", {"number": 13}).wait()
 
 
+def test_a_wait_of_no_time(queue: Queue) -> None:
+    task = raytasks.submit("order", Order(number=5))
+    with pytest.raises(ValueError, match="timeout_seconds are nan"):
+        task.wait(timeout_seconds=float("nan"))
+
+
 def test_by_function(queue: Queue) -> None:
     assert raytasks.submit(order, Order(number=5)).wait() == 5
     assert [task.wait() for task in raytasks.submit_many([*orders(1), by_function(2)])] == [1, 2]
