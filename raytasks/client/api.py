@@ -59,7 +59,7 @@ class Api(InspectionSteps):
     """The operations of the service at `url`. A client only carries out their steps.
 
     Without `api_key`, the one in `RAYTASKS_API_KEY` is used, if it is set. The `clock`, in seconds,
-    is that of waits: in the test kit another one than this process's.
+    is that of waits. In the test kit it is not the time in which answers come.
     """
 
     def __init__(
@@ -74,6 +74,7 @@ class Api(InspectionSteps):
         self.url = calls.checked_url(url)
         self._timeout = checked_timeout(timeout_seconds)
         self._clock = clock or _monotonic
+        self._is_timed = clock is None
         self._headers: dict[str, str] = {}
         self._params: dict[str, str] = {}
         if key := (os.environ.get("RAYTASKS_API_KEY") if api_key is None else api_key):
@@ -94,7 +95,7 @@ class Api(InspectionSteps):
     def request(self, call: Call) -> dict[str, Any]:
         """Return a call as the arguments of httpx."""
         timeout = self._timeout + call.wait_seconds
-        return call.request(min(timeout, call.max_seconds))
+        return call.request(min(timeout, call.max_seconds) if self._is_timed else timeout)
 
     def stream(self, call: Call) -> dict[str, Any]:
         """Return a call whose answer is a stream as the arguments of httpx."""

@@ -75,7 +75,13 @@ class AsyncClient(AsyncChanges, AsyncInspection, AsyncControl, AsyncSchedules):
         timeout_seconds: float = 30.0,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._api = Api(url, api_key=api_key, namespace=namespace, timeout_seconds=timeout_seconds)
+        self._api = Api(
+            url,
+            api_key=api_key,
+            namespace=namespace,
+            timeout_seconds=timeout_seconds,
+            clock=getattr(transport, "clock", None),
+        )
         self.url = self._api.url
         self._connections = AsyncHttpConnections(transport, self._api.http_options())
 

@@ -78,7 +78,13 @@ class Client(Changes, Inspection, Control, Schedules):
         timeout_seconds: float = 30.0,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._api = Api(url, api_key=api_key, namespace=namespace, timeout_seconds=timeout_seconds)
+        self._api = Api(
+            url,
+            api_key=api_key,
+            namespace=namespace,
+            timeout_seconds=timeout_seconds,
+            clock=getattr(transport, "clock", None),
+        )
         self.url = self._api.url
         self._connections = HttpConnections(transport, self._api.http_options())
 

@@ -9,7 +9,7 @@ from raytasks.handling.registry import Registry
 from raytasks.handling.terms import DriverTerms
 from raytasks.model.states import State
 from raytasks.model.tasks import Duplicate, NewTask, TaskFailed
-from raytasks.testing.clock import FakeClock
+from raytasks.testing.clock import MAX_SECONDS, FakeClock
 from raytasks.testing.in_process_service import InProcessService
 from raytasks.testing.isolation import NO_CLUSTER, done
 from raytasks.testing.task import QueuedTask
@@ -36,14 +36,15 @@ class KitRef:
 class QueueDoor:
     """The queue of a test, as `raytasks.submit` sees it.
 
-    `pass_time` runs a task to its end.
+    `pass_time` runs a task to its end, within so many seconds of the clock.
     """
 
     def __init__(
-        self, service: InProcessService, pass_time: Callable[[str], None], clock: FakeClock
+        self, service: InProcessService, pass_time: Callable[[str, float], None], clock: FakeClock
     ) -> None:
         self._service = service
         self._pass_time = pass_time
+        self._seconds: float | None = None
         self.clock = clock
 
     @property
@@ -51,9 +52,16 @@ class QueueDoor:
         """The handlers of the queue."""
         return self._service.registry
 
-    def call(self, coroutine: Coroutine[Any, Any, Answer], seconds: float | None = None) -> Answer:  # noqa: ARG002
-        """Run a coroutine of this door, which never waits."""
-        return done(coroutine)
+    def call(self, coroutine: Coroutine[Any, Any, Answer], seconds: float | None = None) -> Answer:
+        """Run a coroutine of this door.
+
+        What it waits for has `seconds` of the clock. Raises `TimeoutError` after that.
+        """
+        before, self._seconds = self._seconds, seconds
+        try:
+            return done(coroutine)
+        finally:
+            self._seconds = before
 
     async def call_async(self, coroutine: Coroutine[Any, Any, Answer]) -> Answer:
         """Run a coroutine of this door."""
@@ -103,7 +111,10 @@ class QueueDoor:
     def _result(self, task_id: str) -> Any:
         task = QueuedTask(self._service, task_id)
         if not task.state.final:
-            self._pass_time(task_id)
+            bound = self._seconds
+            self._pass_time(task_id, MAX_SECONDS if bound is None else max(bound, 0.0))
+            if bound is not None and not task.state.final:
+                raise TimeoutError(f"not within {bound:g} seconds of the test's clock")
         if task.state is not State.COMPLETED:
             error = task.error
             told = "" if error is None else f": {error['type']}: {error['message']}"

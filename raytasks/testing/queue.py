@@ -21,7 +21,7 @@ from raytasks.outbox.nudges import silenced
 from raytasks.protocol.queries import TaskQuery
 from raytasks.settings import load_settings
 from raytasks.testing.bench import raise_what_ends_tests
-from raytasks.testing.clock import FakeClock
+from raytasks.testing.clock import MAX_SECONDS, FakeClock
 from raytasks.testing.door import QueueDoor
 from raytasks.testing.in_process_service import InProcessService
 from raytasks.testing.isolation import standing_in
@@ -30,7 +30,6 @@ from raytasks.testing.runner import PATIENCE
 from raytasks.testing.task import QueuedTask
 from raytasks.testing.transport import URL, InProcessTransport
 
-MAX_SECONDS = 30 * 86_400.0
 MAX_ATTEMPTS = 1000
 _NAMED = 3
 
@@ -79,13 +78,11 @@ class Queue:
             **settings,
         )
         self.url = URL
-        self._door = QueueDoor(
-            self._service, lambda task_id: self._pass_time_for(task_id, MAX_SECONDS), self.clock
-        )
+        self._door = QueueDoor(self._service, self._pass_time_for, self.clock)
         self._standing = ExitStack()
         self._standing.enter_context(standing_in(self._door))
         self._standing.enter_context(silenced())
-        self.transport = InProcessTransport(self._service, self._pass_time_for)
+        self.transport = InProcessTransport(self._service, self._pass_time_for, self.clock)
         self.http = httpx.Client(transport=self.transport, base_url=URL, timeout=PATIENCE)
 
     def __enter__(self) -> "Queue":
