@@ -53,6 +53,8 @@ BulkKey = Annotated[
 
 def _states(value: Any) -> list[State]:
     """Return the states that a request names: one, a list of them, or null for any."""
+    if value == []:
+        raise ValueError("name at least one, or null")
     given = [] if value is None else value if isinstance(value, list) else [value]
     try:
         return [State(name) for name in given]

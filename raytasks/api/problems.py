@@ -16,7 +16,7 @@ from starlette.routing import compile_path
 
 from raytasks.artifacts.large_values import ArtifactLost
 from raytasks.model.errors import FieldError, InvalidSubmission
-from raytasks.model.strict_json import pointer
+from raytasks.model.json_places import pointer
 from raytasks.model.tasks import (
     BacklogFull,
     KeyConflict,

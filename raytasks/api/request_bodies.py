@@ -9,7 +9,8 @@ from starlette.types import Receive, Scope
 from raytasks.api.headers import first_value
 from raytasks.api.problems import Problem
 from raytasks.api.request_bounds import check_depth, too_deep
-from raytasks.model.strict_json import parse_json
+from raytasks.model.errors import FieldError, InvalidSubmission
+from raytasks.model.strict_json import NameTwice, parse_json
 
 
 async def read_json(
@@ -19,7 +20,9 @@ async def read_json(
     max_depth: int,
     setting: str = "RAYTASKS_MAX_PAYLOAD_BYTES",
 ) -> Any:
-    """Return the JSON value of a request's body. Raises `Problem` 400, 413 or 415.
+    """Return the JSON value of a request's body.
+
+    Raises `Problem` 400, 413 or 415, and `InvalidSubmission` if an object has a name twice.
 
     The name of the setting behind `max_bytes` is `setting`.
 
@@ -38,6 +41,11 @@ async def read_json(
     body = await _read(receive, max_bytes, setting)
     try:
         value = parse_json(body)
+    except NameTwice as error:
+        message = f"{error.reason}: one of the two values would get lost"
+        raise InvalidSubmission(
+            "the request is not valid", [FieldError(error.pointer, message)]
+        ) from None
     except ValueError as error:
         if "recursion limit" in str(error):  # the parser's own limit, which is higher than ours
             raise too_deep(max_depth) from None

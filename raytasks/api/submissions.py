@@ -27,12 +27,14 @@ from raytasks.api.task_models import BatchView, TaskView
 from raytasks.api.views import accepted, task_json, tasks_json
 from raytasks.api_keys import Scope
 from raytasks.handling.duplicates import answered_places, owners_of
+from raytasks.handling.repeated_requests import keyed_batch, keyed_submission, were_accepted
 from raytasks.handling.submission import check_batch, check_submission, signed
 from raytasks.handling.submit_request import BatchRequest, SubmitRequest
 from raytasks.handling.tracing import sent
+from raytasks.model.errors import InvalidSubmission
 from raytasks.model.tasks import NewTask, StoreUnavailable, Task
 from raytasks.model.trace_context import trace_context
-from raytasks.protocol.queries import TasksById
+from raytasks.protocol.queries import RepeatedSubmissions, TasksById
 
 Checked = TypeVar("Checked")
 
@@ -136,11 +138,18 @@ class Submissions:
         caller.check(Scope.SUBMIT)
         namespace = caller.namespace_for(namespace)
         body = await read_json(scope, receive, service.max_payload_bytes, service.max_depth)
-        new = await self._checked(check_submission, [body], body, namespace, idempotency_key)
-        [first], places = await self._submit([new], scope, caller)
+        try:
+            new = [await self._checked(check_submission, [body], body, namespace, idempotency_key)]
+        except InvalidSubmission:
+            new = keyed_submission(body, **self._asked(namespace, idempotency_key))
+            if (before := await self._accepted_before(new)) is None:
+                raise
+            [first], places = before
+        else:
+            [first], places = await self._submit(new, scope, caller)
         headers = _told(places)
         headers |= {"Location": f"/tasks/{first.task_id}", **etag_of(first)}
-        status = HTTPStatus.ACCEPTED if first.task_id == new.task_id else HTTPStatus.OK
+        status = HTTPStatus.ACCEPTED if first.task_id == new[0].task_id else HTTPStatus.OK
         operates = caller.may(Scope.OPERATE)
         shown = service.shown(first, operates=operates)
         return json_answer(task_json(shown, tracebacks=operates), status, headers)
@@ -162,8 +171,15 @@ class Submissions:
         )
         items = body.get("tasks") if isinstance(body, dict) else None
         items = items if isinstance(items, list) else []
-        new = await self._checked(check_batch, items, body, namespace, idempotency_key)
-        found, places = await self._submit(new, scope, caller, first=0)
+        try:
+            new = await self._checked(check_batch, items, body, namespace, idempotency_key)
+        except InvalidSubmission:
+            new = keyed_batch(body, **self._asked(namespace, idempotency_key))
+            if (before := await self._accepted_before(new)) is None:
+                raise
+            found, places = before
+        else:
+            found, places = await self._submit(new, scope, caller, first=0)
         stored = any(task.task_id == mine.task_id for task, mine in zip(found, new, strict=True))
         status = HTTPStatus.ACCEPTED if stored else HTTPStatus.OK
         operates = caller.may(Scope.OPERATE)
@@ -186,18 +202,38 @@ class Submissions:
             check,
             body,
             service.registry,
-            namespace=namespace,
-            idempotency_key=idempotency_key,
             now=service.clock(),
-            bounds=service.payload_bounds,
-            parsed=True,
             callbacks=service.callbacks,
+            **self._asked(namespace, idempotency_key),
         )
         given = (item.get("task_type") for item in items if isinstance(item, dict))
         named = {name for name in given if isinstance(name, str)}
         specs = map(service.registry.get, sorted(named))
         slow = [spec.task_type for spec in specs if spec is not None and spec.checks_by_user_code]
         return await service.check_threads.run(slow, call) if slow else call()
+
+    def _asked(self, namespace: str, idempotency_key: str | None) -> dict[str, Any]:
+        """Return the arguments that the checks of a body share."""
+        return {
+            "namespace": namespace,
+            "idempotency_key": idempotency_key,
+            "bounds": self._service.payload_bounds,
+            "parsed": True,
+        }
+
+    async def _accepted_before(
+        self, keyed: Sequence[NewTask]
+    ) -> tuple[list[Task], list[int]] | None:
+        """Return the tasks of a refused request that was accepted before; None for any other.
+
+        Return also the places of those that hold a unique key.
+        """
+        if not keyed:
+            return None
+        duplicates = await self._service.backend.read(RepeatedSubmissions(keyed))
+        if not were_accepted(keyed, duplicates):
+            return None
+        return await self._found(owners_of(keyed, duplicates)), answered_places(keyed, duplicates)
 
     async def _submit(
         self, new: Sequence[NewTask], scope: ASGIScope, caller: Caller, *, first: int | None = None
@@ -215,10 +251,13 @@ class Submissions:
         if stored_now and duplicates.at is not None:
             return [accepted(task, duplicates.at) for task in new], places
         # Else the time is unknown if this very call was sent before.
-        found = await self._service.backend.read(TasksById(owners))
-        if len(found) < len(set(owners)):
+        return await self._found(owners), places
+
+    async def _found(self, task_ids: Sequence[str]) -> list[Task]:
+        found = await self._service.backend.read(TasksById(task_ids))
+        if len(found) < len(set(task_ids)):
             raise StoreUnavailable("the task with this key has just been pruned; try again")
-        return [found[task_id] for task_id in owners], places
+        return [found[task_id] for task_id in task_ids]
 
 
 def _told(places: Sequence[int]) -> dict[str, str]:

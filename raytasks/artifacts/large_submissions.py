@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from raytasks.artifacts.large_values import LargeValues
 from raytasks.model.changes import TaskChanges
 from raytasks.model.errors import FieldError, InvalidSubmission
-from raytasks.model.strict_json import pointer
+from raytasks.model.json_places import pointer
 from raytasks.model.tasks import NewTask, RaytasksError, StoreUnavailable, Task
 from raytasks.model.uniqueness import OnConflict, decode_unique
 

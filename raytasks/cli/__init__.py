@@ -28,6 +28,7 @@ from raytasks.cli import (
     operate,
     options,
     outbox_command,
+    output,
     pauses,
     pools,
     schedules,
@@ -128,9 +129,13 @@ def _global_options(
 
 def main() -> None:
     """Run the command. An expected error gives one line on standard error, and an exit code."""
+    output.guard_streams()
     try:
-        app()
-    except RaytasksError as error:
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # what is kept back may not be written either
+    except (RaytasksError, output.OutputLost) as error:
         stderr = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
         stderr.print(f"error: {tables.plain(error)}", markup=False)
         sys.exit(_exit_code(error))
@@ -138,8 +143,10 @@ def main() -> None:
         sys.exit(130)
 
 
-def _exit_code(error: RaytasksError) -> int:
+def _exit_code(error: RaytasksError | output.OutputLost) -> int:
     match error:
+        case output.OutputLost():
+            return options.OUTPUT_LOST
         case WaitTimeout():
             return options.TIMED_OUT
         case ServiceUnavailable():

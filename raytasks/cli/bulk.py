@@ -20,6 +20,7 @@ from raytasks.cli.options import (
     at_service,
     filters,
 )
+from raytasks.cli.output import keeping
 from raytasks.client import BulkOperation, Client
 from raytasks.client.documents import TaskFilters
 
@@ -139,6 +140,10 @@ class _Work:
         operation = self._begin()
         for warning in operation.get("warnings", ()):
             typer.echo(f"warning: {warning}", err=True)
+        with keeping(f"the operation {operation['bulk_id']} goes on by itself"):
+            self._show(operation, wait=wait)
+
+    def _show(self, operation: BulkOperation, *, wait: bool) -> None:
         if wait:
             operation = self._wait(operation)
         if self._as_json:
@@ -188,7 +193,7 @@ def _number(matched: int | None) -> str:
 
 
 def _is_a_person_there() -> bool:
-    return sys.stdin.isatty()
+    return sys.stdin is not None and sys.stdin.isatty()
 
 
 def _table(operations: list[BulkOperation]) -> Table:

@@ -40,6 +40,27 @@ def catch_signals(stopping: threading.Event) -> None:
     signal.signal(signal.SIGTERM, stop)
 
 
+@contextmanager
+def ending_in_order() -> Iterator[None]:
+    """Have SIGTERM, and the end of the terminal, raise `SystemExit` until the block ends.
+
+    A signal that is ignored, as under `nohup`, stays so.
+    """
+
+    def end(number: int, _frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    signals = (signal.SIGTERM, signal.SIGHUP)
+    mine = [number for number in signals if signal.getsignal(number) is signal.SIG_DFL]
+    for number in mine:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in mine:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def wait_for_signal(stopping: threading.Event, ray_process: "RayProcess | None") -> None:
     """Wait until the event is set. Raises `RayEnded` if Ray ends before that."""
     while not stopping.wait(_CHILD_CHECK_SECONDS):

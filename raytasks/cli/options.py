@@ -1,11 +1,12 @@
 """The common parts of the client's commands: options, exit codes, and the connection."""
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from itertools import islice
-from typing import Annotated, Any, TypeAlias, TypedDict, TypeVar
+from typing import IO, Annotated, Any, TypeAlias, TypedDict, TypeVar
 
 import typer
 
@@ -19,12 +20,14 @@ TASK_FAILED = 1
 USAGE = 2
 REFUSED = 3
 UNAVAILABLE = 4
+OUTPUT_LOST = 74
 TIMED_OUT = 124
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 the awaited task FAILED or was CANCELLED, or the service is not "
     "healthy; 2 wrong usage, or no cluster or database to work with; 3 the service refused the "
-    "request; 4 the service is away; 124 waiting timed out; 130 Ctrl-C."
+    "request; 4 the service is away; 74 standard output cannot be written; 124 waiting timed out; "
+    "130 Ctrl-C."
 )
 
 
@@ -197,6 +200,13 @@ def filters(
         "created_before": created_before,
         "error_type": error_type,
     }
+
+
+def standard_input() -> IO[bytes]:
+    """Return the bytes of standard input. Raises `UsageError` if it is closed."""
+    if sys.stdin is None:
+        raise UsageError("standard input is closed: there is nothing to read for -")
+    return sys.stdin.buffer
 
 
 T = TypeVar("T")

@@ -1,8 +1,104 @@
-"""Standard output of a command that goes on when nobody reads it any more."""
+"""Standard output and standard error of a command, also where nobody reads them any more."""
 
+import io
 import os
 import sys
-from typing import IO, Any, cast
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any, TextIO, cast
+
+
+class OutputLost(Exception):
+    """Standard output cannot be written: its reader is gone, its disk is full, or it is closed.
+
+    It is no `OSError`, since Typer ends the process silently for that, with the code of a failure.
+    """
+
+
+@contextmanager
+def keeping(text: str) -> Iterator[None]:
+    """Add a text to the error if standard output is lost meanwhile: what must not get lost."""
+    try:
+        yield
+    except OutputLost as error:
+        raise OutputLost(f"{error}; {text}") from error
+
+
+def guard_streams() -> None:
+    """Have standard output raise `OutputLost`, and standard error drop what it cannot write.
+
+    Characters that their encoding does not have are written as escapes. Streams that somebody has
+    replaced stay.
+    """
+    if sys.stdout is sys.__stdout__:
+        sys.stdout = _guarded(sys.stdout, _Output if sys.stdout else _NoOutput)
+    if sys.stderr is sys.__stderr__:
+        sys.stderr = _guarded(sys.stderr, _Errors if sys.stderr else _Nowhere)
+
+
+class _Output(io.FileIO):
+    """The file of standard output. After its first error it takes everything, and drops it."""
+
+    _lost = False
+
+    def write(self, data: Any) -> int:
+        if self._lost or not data:  # Typer writes nothing, to see if it may, and ignores errors
+            return len(data)
+        try:
+            return cast("int", super().write(data))
+        except OSError as error:
+            self._lost = True
+            raise OutputLost(f"standard output cannot be written: {error.strerror}") from error
+
+
+class _Errors(io.FileIO):
+    """The file of standard error."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return cast("int", super().write(data))
+        except OSError:
+            return len(data)
+
+
+class _NoOutput(io.RawIOBase):
+    """Standard output that was closed before the command began."""
+
+    _lost = False
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        if data and not self._lost:
+            self._lost = True
+            raise OutputLost("standard output is closed")
+        return len(data)
+
+
+class _Nowhere(_NoOutput):
+    """Standard error that was closed before the command began."""
+
+    _lost = True
+
+
+def _guarded(
+    stream: TextIO | None, kind: type[_Output] | type[_Errors] | type[_NoOutput]
+) -> TextIO:
+    """Return a text stream like the given one, over a file of this kind."""
+    if stream is None or issubclass(kind, _NoOutput):
+        raw: io.RawIOBase = cast("type[_NoOutput]", kind)()
+        return io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8", line_buffering=True)
+    stream.flush()
+    unbuffered = getattr(stream, "write_through", False)
+    file = kind(stream.fileno(), "w", closefd=False)
+    return io.TextIOWrapper(
+        cast("IO[bytes]", file if unbuffered else io.BufferedWriter(file)),
+        encoding=stream.encoding,
+        errors="backslashreplace",
+        line_buffering=bool(stream.line_buffering),
+        write_through=unbuffered,
+    )
 
 
 class _LastingOutput:
@@ -15,7 +111,7 @@ class _LastingOutput:
         """Write a text, if there is somebody to read it."""
         try:
             return sys.stdout.write(text)
-        except OSError:
+        except (OSError, OutputLost):
             _give_up()
             return len(text)
 
@@ -23,7 +119,7 @@ class _LastingOutput:
         """Write what is kept back."""
         try:
             sys.stdout.flush()
-        except OSError:
+        except (OSError, OutputLost):
             _give_up()
 
     def __getattr__(self, name: str) -> Any:

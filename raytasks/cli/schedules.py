@@ -11,6 +11,7 @@ from raytasks.cli import tables
 from raytasks.cli.durations import exact_text, seconds_of
 from raytasks.cli.limit_values import limit_values_of
 from raytasks.cli.options import REFUSED, AtService, UsageError, at_service
+from raytasks.cli.output import keeping
 from raytasks.cli.task_commands import read_payload
 from raytasks.client.schedule_documents import ScheduleDocument, ScheduleSettings, TimesDocument
 
@@ -133,7 +134,8 @@ def run_schedule(at: AtService, name: Name) -> None:
     """Submit a task of a schedule now, and print its id. The times do not change."""
     with at.connect() as client:
         task = client.run_schedule(name)
-    typer.echo(tables.pretty_json(task) if at.as_json else task["task_id"])
+    with keeping(f"the task {task['task_id']} was accepted"):
+        typer.echo(tables.pretty_json(task) if at.as_json else task["task_id"])
 
 
 @app.command("pause")

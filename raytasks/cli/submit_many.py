@@ -15,17 +15,20 @@ from pydantic_core import to_json
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from raytasks.cli.options import AtService, UsageError, at_service, batched
+from raytasks.cli.foreground import ending_in_order
+from raytasks.cli.options import AtService, UsageError, at_service, batched, standard_input
+from raytasks.cli.output import OutputLost
 from raytasks.client import (
     MAX_IN_BATCH,
     ApiError,
+    BadArgument,
     Client,
     Conflict,
     ServiceUnavailable,
     Submission,
     Submitted,
 )
-from raytasks.model.bounds import MAX_MANY_KEY
+from raytasks.model.bounds import MAX_MANY_KEY, is_idempotency_key
 from raytasks.model.strict_json import parse_json
 
 _EXAMPLE = '{"task_type": "text_processing", "payload": {"text": "Hello."}}'
@@ -66,13 +69,17 @@ def submit_many(
     with priority, tags and so on if need be. A batch is accepted whole or not at all. With --json
     each task is printed in a line of its own.
     """
-    if key is not None and not 0 < len(key) <= MAX_MANY_KEY:
-        raise UsageError(f"--key: use 1 to {MAX_MANY_KEY} characters")
+    if key is not None and not is_idempotency_key(key, MAX_MANY_KEY):
+        raise UsageError(
+            f"--key: use 1 to {MAX_MANY_KEY} printable ASCII characters, without a space at either "
+            "end"
+        )
     sending = _Sending(uuid.uuid4().hex if key is None else key)
     name = "standard input" if file == "-" else file
     with (
         at.connect() as client,
         _opened(file) as (lines, size),
+        ending_in_order(),
         sending.explained(),
         _progress(size) as advance,
     ):
@@ -115,13 +122,15 @@ class _Sending:
         """Add to an error which lines it concerns, and how to continue."""
         try:
             yield
-        except UsageError as error:
+        except (UsageError, BadArgument) as error:
             raise UsageError(f"{error}{self._hint() if self.accepted else ''}") from None
         except ServiceUnavailable as error:
             raise ServiceUnavailable(f"{error}{self._hint()}") from None
         except ApiError as error:
             raise type(error)(error.status, self._problem(error), error.retry_after) from None
-        except KeyboardInterrupt:
+        except OutputLost as error:
+            raise OutputLost(f"{error}{self._hint()}") from error
+        except BaseException:  # Ctrl-C, SIGTERM, or a fault
             typer.echo(f"stopped{self._hint()}", err=True)
             raise
 
@@ -169,7 +178,7 @@ def _opened(file: str) -> Iterator[tuple[IO[bytes], int | None]]:
     Raises `UsageError`.
     """
     if file == "-":
-        yield sys.stdin.buffer, None
+        yield standard_input(), None
         return
     try:
         path = Path(file)

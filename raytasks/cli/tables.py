@@ -28,7 +28,8 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 def _width() -> int | None:
     """Return the width to use, or None for that of the terminal."""
-    return None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
+    there = sys.stdout is not None and sys.stdout.isatty()
+    return None if there or "COLUMNS" in os.environ else _PIPE_WIDTH
 
 
 # Text of tasks is shown unchanged: no markup and no emoji codes are read in it.

@@ -1,6 +1,5 @@
 """The client's commands: operations on tasks over HTTP."""
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -26,7 +25,9 @@ from raytasks.cli.options import (
     at_service,
     batched,
     filters,
+    standard_input,
 )
+from raytasks.cli.output import keeping
 from raytasks.client import Client, Page
 from raytasks.client.documents import TaskFilters, UniqueOptions
 from raytasks.model.strict_json import parse_json
@@ -99,12 +100,13 @@ def submit(
         if task["duplicate"]:
             replaced = ", and has the new values now" if on_conflict == "replace" else ""
             typer.echo(f"no new task: this open one holds the unique key{replaced}", err=True)
-        if wait:
-            _show_ended(client, task["task_id"], wait_timeout, at.as_json)
-        elif at.as_json:
-            typer.echo(tables.pretty_json(task))
-        else:
-            typer.echo(task["task_id"])
+        with keeping(f"the task {task['task_id']} was accepted"):
+            if wait:
+                _show_ended(client, task["task_id"], wait_timeout, at.as_json)
+            elif at.as_json:
+                typer.echo(tables.pretty_json(task))
+            else:
+                typer.echo(task["task_id"])
 
 
 @at_service()
@@ -215,7 +217,7 @@ def read_payload(argument: str) -> Any:
     Raises `UsageError`.
     """
     if argument == "-":
-        text, source = sys.stdin.buffer.read(), "standard input"
+        text, source = standard_input().read(), "standard input"
     elif argument.startswith("@"):
         source = argument[1:]
         try:

@@ -5,19 +5,16 @@ prevented one. For a `Rest` that it yields, it is resumed after that time. Its r
 result.
 """
 
-import math
 import os
 import time
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar, cast
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import httpx
 
 from raytasks.client import requests as calls
 from raytasks.client.answers import content_of, document_of, is_temporary, retry_after, unavailable
-from raytasks.client.api_errors import WaitTimeout, task_failed
-from raytasks.client.bodies import given
+from raytasks.client.api_errors import task_failed
 from raytasks.client.documents import (
     Artifact,
     BulkFilters,
@@ -31,26 +28,12 @@ from raytasks.client.documents import (
     SubmissionDocument,
     SubmittedDocument,
     TaskDocument,
-    TaskFilters,
 )
-from raytasks.client.inspection_documents import (
-    AuditPageDocument,
-    AuditPageQuery,
-    ClusterDocument,
-    ErrorsDocument,
-    MeDocument,
-    NamespaceDocument,
-    NodeDocument,
-    OutboxDocument,
-    PoolDocument,
-    RunnerDocument,
-    StatsDocument,
-    StatsSeriesDocument,
-    VersionDocument,
-)
-from raytasks.client.requests import Call
+from raytasks.client.inspection_steps import InspectionSteps
+from raytasks.client.requests import Call, checked_timeout
+from raytasks.client.steps import Answer, Rest, Steps
+from raytasks.client.waits import BoundedWait, checked_wait
 from raytasks.handling.attempt_waits import waiting_for
-from raytasks.model.bounds import MAX_LISTED
 from raytasks.model.states import State
 
 RETRY_DELAYS = (0.1, 0.3, 1.0)
@@ -72,30 +55,26 @@ _MAX_PAUSE = 5.0
 _BULK_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)
 
 
-@dataclass(frozen=True)
-class Rest:
-    """A step of an operation: wait for some seconds."""
-
-    seconds: float
-
-
-T = TypeVar("T")
-Step: TypeAlias = Call | Rest
-Steps: TypeAlias = Generator[Step, Any, T]
-Answer: TypeAlias = httpx.Response | httpx.RequestError | None
-
-
-class Api:
+class Api(InspectionSteps):
     """The operations of the service at `url`. A client only carries out their steps.
 
-    Without `api_key`, the one in `RAYTASKS_API_KEY` is used, if it is set.
+    Without `api_key`, the one in `RAYTASKS_API_KEY` is used, if it is set. The `clock`, in seconds,
+    is that of waits. In the test kit it is not the time in which answers come.
     """
 
     def __init__(
-        self, url: str, *, timeout_seconds: float, api_key: str | None, namespace: str | None
+        self,
+        url: str,
+        *,
+        timeout_seconds: float,
+        api_key: str | None,
+        namespace: str | None,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self.url = calls.checked_url(url)
-        self._timeout = timeout_seconds
+        self._timeout = checked_timeout(timeout_seconds)
+        self._clock = clock or _monotonic
+        self._is_timed = clock is None
         self._headers: dict[str, str] = {}
         self._params: dict[str, str] = {}
         if key := (os.environ.get("RAYTASKS_API_KEY") if api_key is None else api_key):
@@ -115,7 +94,8 @@ class Api:
 
     def request(self, call: Call) -> dict[str, Any]:
         """Return a call as the arguments of httpx."""
-        return call.request(self._timeout + call.wait_seconds)
+        timeout = self._timeout + call.wait_seconds
+        return call.request(min(timeout, call.max_seconds) if self._is_timed else timeout)
 
     def stream(self, call: Call) -> dict[str, Any]:
         """Return a call whose answer is a stream as the arguments of httpx."""
@@ -148,19 +128,14 @@ class Api:
 
     def wait(self, task_id: str, timeout_seconds: float | None) -> Steps[TaskDocument]:
         """Poll a task until it has ended; wait through a short outage of the service."""
-        seconds = math.inf if timeout_seconds is None else timeout_seconds
-        deadline = time.monotonic() + seconds
-        patience = 0.0
+        wait = BoundedWait({"task_id": task_id}, timeout_seconds, self._clock)
         with waiting_for(task_id):
             while True:
-                left = max(deadline - time.monotonic(), 0.0)
-                call = calls.get_call(task_id, left)
-                task: TaskDocument = yield from self._ask(call, patience=min(patience, left))
+                look = self._look(wait, lambda: calls.get_call(task_id, wait.left))
+                task: TaskDocument = yield from look
                 if State(task["state"]).final:
                     return task
-                if time.monotonic() >= deadline:
-                    raise WaitTimeout(cast("dict[str, Any]", task), seconds)
-                patience = PATIENCE_SECONDS
+                wait.check()
 
     def run(
         self,
@@ -169,6 +144,7 @@ class Api:
         timeout_seconds: float | None,
     ) -> Steps[TaskDocument]:
         """Submit a task, and wait until it has completed."""
+        checked_wait(timeout_seconds)
         submitted = yield from self.submit(submission, idempotency_key)
         task = yield from self.wait(submitted["task_id"], timeout_seconds)
         if task["state"] != State.COMPLETED:
@@ -183,22 +159,6 @@ class Api:
         """Cancel a task."""
         params = {} if message is None else {"message": message}
         return self._ask(Call("POST", f"{calls.task_path(task_id)}/cancel", params))
-
-    def errors(self, task_type: str | None) -> Steps[ErrorsDocument]:
-        """Get the groups of failures."""
-        return self._ask(Call("GET", "/errors", given({"task_type": task_type})))
-
-    def namespaces(self) -> Steps[list[NamespaceDocument]]:
-        """Get the namespaces that have tasks."""
-        return self._part(Call("GET", "/namespaces"), "namespaces")
-
-    def me(self) -> Steps[MeDocument]:
-        """Get who the caller is."""
-        return self._ask(Call("GET", "/me"))
-
-    def audit(self, query: AuditPageQuery) -> Steps[AuditPageDocument]:
-        """Get one page of the audit. It is that of the whole service."""
-        return self._ask(Call("GET", "/audit", given(query)))
 
     def stack(self, task_id: str) -> Steps[StackDocument]:
         """Get the stack of a running attempt."""
@@ -227,80 +187,21 @@ class Api:
         told: Callable[[BulkOperationDocument], None] | None,
     ) -> Steps[BulkOperationDocument]:
         """Poll an operation until it is done, and report it to `told` each time."""
-        seconds = math.inf if timeout_seconds is None else timeout_seconds
-        deadline = time.monotonic() + seconds
-        patience, looks = 0.0, 0
+        wait, looks = BoundedWait({"bulk_id": bulk_id}, timeout_seconds, self._clock), 0
         while True:
-            call = calls.bulk_state_call(bulk_id)
-            operation: BulkOperationDocument = yield from self._ask(call, patience=patience)
+            look = self._look(wait, lambda: calls.bulk_state_call(bulk_id))
+            operation: BulkOperationDocument = yield from look
             if told is not None:
                 told(operation)
             if operation["state"] == "DONE":
                 return operation
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise WaitTimeout(cast("dict[str, Any]", operation), seconds)
-            yield Rest(min(_BULK_PAUSES[min(looks, len(_BULK_PAUSES) - 1)], left))
-            patience, looks = PATIENCE_SECONDS, looks + 1
-
-    def stats(self) -> Steps[StatsDocument]:
-        """Get the figures."""
-        return self._ask(Call("GET", "/stats"))
-
-    def stats_series(
-        self, seconds: int | None, task_type: str | None
-    ) -> Steps[StatsSeriesDocument]:
-        """Get the figures over time."""
-        query = given({"seconds": seconds, "task_type": task_type})
-        return self._ask(Call("GET", "/stats/series", query))
-
-    def metrics(self) -> Steps[str]:
-        """Get the metrics."""
-        call = Call("GET", "/metrics")
-        response = yield from self._exchange(call)
-        return content_of(call, response, self.url).decode()
-
-    def task_types(self) -> Steps[dict[str, Any]]:
-        """Get the task types."""
-        return self._ask(Call("GET", "/task-types"))
-
-    def health(self) -> Steps[dict[str, Any]]:
-        """Look how the service is."""
-        return self._ask(Call("GET", "/health", accepts=(503,)))
+            wait.check()
+            yield Rest(min(_BULK_PAUSES[min(looks, len(_BULK_PAUSES) - 1)], wait.left))
+            looks += 1
 
     def log_page(self, query: LogQuery) -> Steps[LogPageDocument]:
         """Get a page of the service's log."""
         return self._ask(calls.logs_call(query))
-
-    def pools(self) -> Steps[list[PoolDocument]]:
-        """Get the pools of runners, with their sizes and backlogs."""
-        return self._part(Call("GET", "/pools"), "pools")
-
-    def runners(self) -> Steps[list[RunnerDocument]]:
-        """Get the runners, with what they run."""
-        return self._part(Call("GET", "/runners"), "runners")
-
-    def nodes(self) -> Steps[list[NodeDocument]]:
-        """Get the nodes of the cluster, with their resources."""
-        return self._part(Call("GET", "/nodes"), "nodes")
-
-    def cluster(self) -> Steps[ClusterDocument]:
-        """Get the nodes of the cluster, and how many are being added. Services before 0.6: none."""
-        document: ClusterDocument = yield from self._ask(Call("GET", "/nodes"))
-        document.setdefault("nodes_coming", {})
-        return document
-
-    def versions(self) -> Steps[list[VersionDocument]]:
-        """Get the newest versions of the handlers, with the results of their trials."""
-        return self._part(Call("GET", "/versions"), "versions")
-
-    def outbox(self) -> Steps[OutboxDocument]:
-        """Get the state of the outbox."""
-        return self._ask(Call("GET", "/outbox"))
-
-    def nudge_outbox(self) -> Steps[Any]:
-        """Have the outbox looked at."""
-        return self._ask(Call("POST", "/outbox/nudge", harmless=True))
 
     def artifacts(self, task_id: str) -> Steps[list[Artifact]]:
         """List the files of a task."""
@@ -320,27 +221,51 @@ class Api:
         """Make a request, and get one member of its document."""
         return self._part(call, name)
 
-    def _ask(self, call: Call, *, patience: float = 0.0) -> Steps[Any]:
-        response = yield from self._exchange(call, patience=patience)
+    def _ask(self, call: Call) -> Steps[Any]:
+        response = yield from self._exchange(call)
         return document_of(call, response, self.url)
+
+    def _look(self, wait: BoundedWait, ask: Callable[[], Call]) -> Steps[Any]:
+        """Get the document that is waited for, through a short outage if it was seen before.
+
+        `ask` returns the request of a try. Raises `WaitTimeout` where the service gave no answer of
+        use in time.
+        """
+        began, tries = time.monotonic(), 0
+        while True:
+            call = wait.bounded(ask())
+            answer: Answer = yield call
+            assert answer is not None
+            left = began + PATIENCE_SECONDS - time.monotonic() if wait.answered else 0.0
+            pause = pause_before_next(call, answer, tries, min(left, wait.left))
+            if pause is None:
+                break
+            wait.check_answer(call, answer, self.url)
+            yield Rest(min(pause, wait.left))
+            tries += 1
+        wait.check_answer(call, answer, self.url)
+        if isinstance(answer, httpx.RequestError):
+            raise unavailable(self.url, answer) from answer
+        document = document_of(call, answer, self.url)
+        wait.saw(document)
+        return document
 
     def _part(self, call: Call, name: str) -> Steps[Any]:
         document = yield from self._ask(call)
         return document[name]
 
-    def _exchange(self, call: Call, *, patience: float = 0.0) -> Steps[httpx.Response]:
+    def _exchange(self, call: Call) -> Steps[httpx.Response]:
         """Send a request until it gets a permanent answer, or is given up."""
-        answer, _ = yield from self.exchange(call, patience=patience)
+        answer, _ = yield from self.exchange(call)
         return answer
 
-    def exchange(self, call: Call, *, patience: float = 0.0) -> Steps[tuple[httpx.Response, int]]:
+    def exchange(self, call: Call) -> Steps[tuple[httpx.Response, int]]:
         """Do as `_exchange`; get the answer, and how often the request was sent again."""
-        began, tries = time.monotonic(), 0
+        tries = 0
         while True:
             answer: Answer = yield call
             assert answer is not None
-            left = began + patience - time.monotonic()
-            pause = pause_before_next(call, answer, tries, left)
+            pause = pause_before_next(call, answer, tries, 0.0)
             if pause is None:
                 break
             yield Rest(pause)
@@ -348,6 +273,10 @@ class Api:
         if isinstance(answer, httpx.RequestError):
             raise unavailable(self.url, answer) from answer
         return answer, tries
+
+
+def _monotonic() -> float:
+    return time.monotonic()
 
 
 def pause_before_next(
@@ -375,23 +304,3 @@ def pause_before_next(
     if asked is None:
         return pause
     return max(pause, asked) if asked <= MAX_RETRY_AFTER_SECONDS else None
-
-
-def next_log_page(query: LogQuery, page: LogPageDocument) -> LogQuery | None:
-    """Return the query for the page of the log after this one; None if this is the last."""
-    return {**query, "after": page["next"]} if page["more"] else None
-
-
-def first_page(filters: TaskFilters) -> PageQuery:
-    """Return the query for the first page of all that the filters match."""
-    return cast("PageQuery", {**filters, "limit": MAX_LISTED})
-
-
-def next_page(query: PageQuery, page: PageDocument) -> PageQuery | None:
-    """Return the query for the page after this one; None if this is the last."""
-    cursor = page["next_cursor"]
-    if cursor is None:
-        return None
-    following: PageQuery = {**query, "cursor": cursor}
-    following.pop("offset", None)
-    return following

@@ -105,7 +105,8 @@ class ServiceUnavailable(RaytasksError):
 class WaitTimeout(RaytasksError):
     """The task, or the operation, had not ended when the time was up.
 
-    `document` is its state at that time.
+    `document` is how it was seen last. If the service has not answered meanwhile, it has only the
+    id.
     """
 
     def __init__(self, document: Mapping[str, Any], seconds: float) -> None:
@@ -116,7 +117,10 @@ class WaitTimeout(RaytasksError):
     def __str__(self) -> str:
         kind = "bulk operation" if "bulk_id" in self.document else "task"
         name = self.document.get("bulk_id") or self.document.get("task_id")
-        return f"{kind} {name} is still {self.document.get('state')} after {self.seconds:g} seconds"
+        state = self.document.get("state")
+        if state is None:
+            return f"the service did not say within {self.seconds:g} seconds how {kind} {name} is"
+        return f"{kind} {name} is still {state} after {self.seconds:g} seconds"
 
 
 def task_failed(task: TaskDocument) -> TaskFailed:

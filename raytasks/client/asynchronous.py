@@ -11,7 +11,7 @@ from httpx_sse import EventSource
 
 from raytasks.client import requests as calls
 from raytasks.client.answers import is_event_stream
-from raytasks.client.api import Api, Rest, Step, Steps, first_page, next_log_page, next_page
+from raytasks.client.api import Api
 from raytasks.client.change_calls_async import AsyncChanges
 from raytasks.client.control_calls_async import AsyncControl
 from raytasks.client.documents import (
@@ -39,9 +39,12 @@ from raytasks.client.event_stream import (
     log_follower,
     task_follower,
 )
+from raytasks.client.http_connections import AsyncHttpConnections
+from raytasks.client.paging import first_page, next_log_page, next_page
 from raytasks.client.requests import DEFAULT_URL
 from raytasks.client.schedule_calls_async import AsyncSchedules
 from raytasks.client.service_calls_async import AsyncInspection
+from raytasks.client.steps import Rest, Step, Steps
 from raytasks.handling.handler_types import Called, Payload
 
 T = TypeVar("T")
@@ -58,6 +61,9 @@ class AsyncClient(AsyncChanges, AsyncInspection, AsyncControl, AsyncSchedules):
     Its methods are those of `Client`, which describes each, with the same arguments, results and
     errors. They must be awaited; `tasks`, `events` and `all_events` are for `async for`. Use it as
     an asynchronous context manager, or close it.
+
+    It may be used on several event loops, also at once: each has connections of its own. Close it
+    on the loop that used it last; the connections of other loops end with them.
     """
 
     def __init__(
@@ -69,9 +75,15 @@ class AsyncClient(AsyncChanges, AsyncInspection, AsyncControl, AsyncSchedules):
         timeout_seconds: float = 30.0,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._api = Api(url, api_key=api_key, namespace=namespace, timeout_seconds=timeout_seconds)
+        self._api = Api(
+            url,
+            api_key=api_key,
+            namespace=namespace,
+            timeout_seconds=timeout_seconds,
+            clock=getattr(transport, "clock", None),
+        )
         self.url = self._api.url
-        self._http = httpx.AsyncClient(transport=transport, **self._api.http_options())
+        self._connections = AsyncHttpConnections(transport, self._api.http_options())
 
     async def __aenter__(self) -> "AsyncClient":
         return self
@@ -86,7 +98,7 @@ class AsyncClient(AsyncChanges, AsyncInspection, AsyncControl, AsyncSchedules):
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        await self._connections.close()
 
     async def submit(
         self,
@@ -291,14 +303,15 @@ class AsyncClient(AsyncChanges, AsyncInspection, AsyncControl, AsyncSchedules):
             await asyncio.sleep(step.seconds)
             return None
         try:
-            return await self._http.request(**self._api.request(step))
+            return await self._connections.here().request(**self._api.request(step))
         except httpx.RequestError as error:
             return error
 
     async def _follow(self, follower: Follower[T]) -> AsyncGenerator[T, None]:
         while True:
             try:
-                async with self._http.stream(**self._api.stream(follower.next_call())) as response:
+                request = self._api.stream(follower.next_call())
+                async with self._connections.here().stream(**request) as response:
                     if not is_event_stream(response):
                         await response.aread()
                     for event in follower.opened(response):

@@ -4,8 +4,9 @@ from abc import abstractmethod
 from typing import TypeVar, Unpack
 
 from raytasks.client import change_requests as calls
-from raytasks.client.api import Api, Steps
+from raytasks.client.api import Api
 from raytasks.client.documents import ChangeOptions, TaskDocument
+from raytasks.client.steps import Steps
 
 T = TypeVar("T")
 

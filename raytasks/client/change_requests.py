@@ -5,8 +5,9 @@ from http import HTTPStatus
 from typing import Any
 
 from raytasks.client.answers import error_of
-from raytasks.client.api import Api, Steps
+from raytasks.client.api import Api
 from raytasks.client.requests import MATCH_HEADER, Call, task_path
+from raytasks.client.steps import Steps
 
 
 def update_call(task_id: str, revision: int, changes: Mapping[str, Any]) -> Call:

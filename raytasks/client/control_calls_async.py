@@ -4,9 +4,10 @@ from abc import abstractmethod
 from typing import TypeVar, cast
 
 from raytasks.client import control_requests as calls
-from raytasks.client.api import Api, Steps
+from raytasks.client.api import Api
 from raytasks.client.control_documents import LimitDocument, PauseDocument, ResumedDocument
 from raytasks.client.inspection_documents import NamespaceDocument, PoolDocument
+from raytasks.client.steps import Steps
 
 T = TypeVar("T")
 

@@ -1,8 +1,10 @@
 """The client's requests, each as plain data."""
 
+import math
 import re
+import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -12,7 +14,13 @@ import httpx
 from raytasks.client.api_errors import BadArgument
 from raytasks.client.bodies import encode_body, given, submission_body
 from raytasks.client.documents import BulkFilters, LogQuery, PageQuery, SubmissionDocument
-from raytasks.model.bounds import MAX_IN_BATCH, MAX_KEY, MAX_WAIT_SECONDS, NAMESPACE
+from raytasks.model.bounds import (
+    MAX_IN_BATCH,
+    MAX_KEY,
+    MAX_WAIT_SECONDS,
+    NAMESPACE,
+    is_idempotency_key,
+)
 from raytasks.model.trace_context import headers_of, present_context
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -31,7 +39,8 @@ _NAMESPACE = re.compile(NAMESPACE)
 class Call:
     """One request. `wait_seconds` is how long the service may wait on purpose before it answers.
 
-    A `harmless` request changes nothing, whatever its method.
+    Its answer is waited for at most `max_seconds`, whatever the client's timeout is. A `harmless`
+    request changes nothing, whatever its method.
     """
 
     method: str
@@ -40,6 +49,7 @@ class Call:
     body: Mapping[str, Any] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     wait_seconds: float = 0.0
+    max_seconds: float = math.inf
     accepts: tuple[int, ...] = ()
     harmless: bool = False
 
@@ -67,13 +77,28 @@ class Call:
 
 def checked_url(url: str) -> str:
     """Return the URL of a service without a trailing slash. Raises `BadArgument`."""
-    try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL:
-        parsed = httpx.URL()
-    if parsed.scheme not in ("http", "https") or not parsed.host:
+    if not (isinstance(url, str) and _is_service_url(url)):
         raise BadArgument(f"{url!r} is not the URL of a service, such as {DEFAULT_URL}")
     return url.rstrip("/")
+
+
+def _is_service_url(url: str) -> bool:
+    """Return whether a URL names a host and a port to which a connection can be tried."""
+    try:
+        parsed = httpx.URL(url)
+        parsed.raw_host.decode().encode("idna")  # as the look-up of its address does
+        named = parsed.scheme in ("http", "https") and bool(parsed.host)
+    except (httpx.InvalidURL, UnicodeError):
+        return False
+    return named and (parsed.port is None or 0 < parsed.port < 65536)
+
+
+def checked_timeout(seconds: float) -> float:
+    """Return how long an answer may take, in seconds. Raises `BadArgument`."""
+    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if not (is_number and 0 < seconds < threading.TIMEOUT_MAX):
+        raise BadArgument(f"the timeout_seconds is {seconds!r}: give a number of seconds above 0")
+    return seconds
 
 
 def checked_namespace(namespace: str) -> str:
@@ -102,7 +127,12 @@ def task_path(task_id: str) -> str:
 
 
 def get_call(task_id: str, wait_seconds: float) -> Call:
-    """Return the request for one task. Its wait is at most the API's maximum."""
+    """Return the request for one task. Its wait is at most the API's maximum.
+
+    Raises `BadArgument`.
+    """
+    if math.isnan(wait_seconds):
+        raise BadArgument("the wait_seconds are nan: give a number of seconds")
     wait = min(max(wait_seconds, 0.0), MAX_WAIT_SECONDS)
     return Call("GET", task_path(task_id), {"wait": wait} if wait else {}, wait_seconds=wait)
 
@@ -133,7 +163,7 @@ def submit_many_call(
 
 def list_call(query: PageQuery) -> Call:
     """Return the request for one page of tasks."""
-    return Call("GET", "/tasks/", given(query))
+    return Call("GET", "/tasks/", _filters(query))
 
 
 def events_call(
@@ -145,8 +175,11 @@ def events_call(
     follow: bool = True,
 ) -> Call:
     """Return the request for the events of a task."""
-    wanted = {"type": types and list(types), "level": level, "logs": logs}
-    params = given(wanted) | ({} if follow else {"follow": "false"})
+    kinds = types if types is None or isinstance(types, str) else list(types)
+    _check_list("types", kinds)
+    params = given({"type": kinds, "level": level, "logs": logs}) | (
+        {} if follow else {"follow": "false"}
+    )
     return Call("GET", f"{task_path(task_id)}/events", params)
 
 
@@ -160,7 +193,7 @@ def logs_call(query: LogQuery) -> Call:
 
 def all_events_call(task_type: str | Sequence[str] | None, tag: str | None) -> Call:
     """Return the request for the changes of state of all tasks."""
-    return Call("GET", "/tasks/events", given({"task_type": task_type, "tag": tag}))
+    return Call("GET", "/tasks/events", _filters({"task_type": task_type, "tag": tag}))
 
 
 def bulk_call(action: str, filters: BulkFilters, *, dry_run: bool) -> Call:
@@ -168,7 +201,7 @@ def bulk_call(action: str, filters: BulkFilters, *, dry_run: bool) -> Call:
 
     It has a key of its own, so that it can be sent again.
     """
-    body = {"action": action, **given(filters), "dry_run": dry_run}
+    body = {"action": action, **_filters(filters), "dry_run": dry_run}
     headers = {} if dry_run else {_KEY_HEADER: _key(None)}
     return Call("POST", "/bulk", body=body, headers=headers, harmless=dry_run)
 
@@ -191,15 +224,28 @@ def checked_event_id(event_id: str) -> str:
     return event_id
 
 
+def _filters(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the filters that are given. Raises `BadArgument` for an empty list."""
+    for name, value in values.items():
+        _check_list(name, value)
+    return given(values)
+
+
+def _check_list(name: str, value: object) -> None:
+    if isinstance(value, Collection) and not isinstance(value, str) and not value:
+        raise BadArgument(f"{name} is an empty list: name at least one, or None for any")
+
+
 def _key(idempotency_key: str | None) -> str:
     return str(uuid.uuid4()) if idempotency_key is None else checked_key(idempotency_key)
 
 
 def checked_key(key: str) -> str:
     """Return an idempotency key. Raises `BadArgument`."""
-    if not (0 < len(key) <= MAX_KEY and key.isascii() and key.isprintable()):
+    if not is_idempotency_key(key):
         raise BadArgument(
-            f"{key!r} is not an idempotency key: use 1 to {MAX_KEY} printable ASCII characters"
+            f"{key!r} is not an idempotency key: use 1 to {MAX_KEY} printable ASCII characters, "
+            "without a space at either end"
         )
     return key
 

@@ -4,9 +4,10 @@ from abc import abstractmethod
 from typing import TypeVar, Unpack, cast
 
 from raytasks.client import schedule_requests as calls
-from raytasks.client.api import Api, Steps
+from raytasks.client.api import Api
 from raytasks.client.documents import TaskDocument
 from raytasks.client.schedule_documents import ScheduleDocument, ScheduleSettings
+from raytasks.client.steps import Steps
 
 T = TypeVar("T")
 

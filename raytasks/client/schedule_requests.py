@@ -3,11 +3,12 @@
 from typing import Any, Literal
 from urllib.parse import quote
 
-from raytasks.client.api import Api, Steps
+from raytasks.client.api import Api
 from raytasks.client.api_errors import BadArgument
 from raytasks.client.bodies import given
 from raytasks.client.requests import Call
 from raytasks.client.schedule_documents import ScheduleDocument, ScheduleSettings
+from raytasks.client.steps import Steps
 from raytasks.handling.declaration import task_type_of
 from raytasks.model.bounds import MAX_LISTED
 
@@ -26,7 +27,7 @@ def all_schedules(api: Api, name: str | None = None) -> Steps[list[ScheduleDocum
 
 def set_schedule_call(name: str, settings: ScheduleSettings) -> Call:
     """Return the request that sets a schedule. Raises `BadArgument`, `HandlerError`."""
-    body = given(settings)
+    body = given(settings, keep="payload")
     if "task_type" in body:
         body["task_type"] = task_type_of(body["task_type"])
     return Call("PUT", _path(name), body=body)

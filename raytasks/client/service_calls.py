@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Generator
 from typing import Any, TypeVar, Unpack, cast
 
-from raytasks.client.api import Api, Steps
+from raytasks.client.api import Api
 from raytasks.client.inspection_documents import (
     AuditDocument,
     AuditFilters,
@@ -22,6 +22,7 @@ from raytasks.client.inspection_documents import (
     StatsSeriesDocument,
     VersionDocument,
 )
+from raytasks.client.steps import Steps
 from raytasks.model.bounds import MAX_LISTED
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from httpx_sse import EventSource
 
 from raytasks.client import requests as calls
 from raytasks.client.answers import is_event_stream
-from raytasks.client.api import Api, Rest, Step, Steps, first_page, next_log_page, next_page
+from raytasks.client.api import Api
 from raytasks.client.change_calls import Changes
 from raytasks.client.control_calls import Control
 from raytasks.client.documents import (
@@ -38,9 +38,12 @@ from raytasks.client.event_stream import (
     log_follower,
     task_follower,
 )
+from raytasks.client.http_connections import HttpConnections
+from raytasks.client.paging import first_page, next_log_page, next_page
 from raytasks.client.requests import DEFAULT_URL
 from raytasks.client.schedule_calls import Schedules
 from raytasks.client.service_calls import Inspection
+from raytasks.client.steps import Rest, Step, Steps
 from raytasks.handling.handler_types import Called, Payload
 
 T = TypeVar("T")
@@ -61,6 +64,9 @@ class Client(Changes, Inspection, Control, Schedules):
     with an error, and `ServiceUnavailable` if nothing answers. For an argument that cannot be sent
     it raises `BadArgument`. Submissions, and requests that only read, are first tried again a few
     times.
+
+    Threads may share a client. A forked process may go on with its parent's: it makes connections
+    of its own. Only with a `transport` each process needs a client of its own.
     """
 
     def __init__(
@@ -72,9 +78,15 @@ class Client(Changes, Inspection, Control, Schedules):
         timeout_seconds: float = 30.0,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._api = Api(url, api_key=api_key, namespace=namespace, timeout_seconds=timeout_seconds)
+        self._api = Api(
+            url,
+            api_key=api_key,
+            namespace=namespace,
+            timeout_seconds=timeout_seconds,
+            clock=getattr(transport, "clock", None),
+        )
         self.url = self._api.url
-        self._http = httpx.Client(transport=transport, **self._api.http_options())
+        self._connections = HttpConnections(transport, self._api.http_options())
 
     def __enter__(self) -> "Client":
         return self
@@ -89,7 +101,7 @@ class Client(Changes, Inspection, Control, Schedules):
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self._connections.close()
 
     def submit(
         self,
@@ -329,14 +341,15 @@ class Client(Changes, Inspection, Control, Schedules):
             time.sleep(step.seconds)
             return None
         try:
-            return self._http.request(**self._api.request(step))
+            return self._connections.here().request(**self._api.request(step))
         except httpx.RequestError as error:
             return error
 
     def _follow(self, follower: Follower[T]) -> Generator[T, None, None]:
         while True:
             try:
-                with self._http.stream(**self._api.stream(follower.next_call())) as response:
+                request = self._api.stream(follower.next_call())
+                with self._connections.here().stream(**request) as response:
                     if not is_event_stream(response):
                         response.read()
                     yield from follower.opened(response)
@@ -345,6 +358,8 @@ class Client(Changes, Inspection, Control, Schedules):
                             yield from follower.take(sse)
                             if follower.over:
                                 return
+                            if self._connections.forked:
+                                break  # go on after the last event, by a connection of our own
             except httpx.RequestError as error:
                 follower.broke(error)
             time.sleep(follower.pause())

@@ -108,6 +108,10 @@ class ServiceDoor:
         )
         return duplicates
 
+    async def repeated(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
+        """Return those of the tasks whose idempotency keys are taken. Raises `StoreUnavailable`."""
+        return await self._calls.repeated(tasks)
+
     async def result(self, task_id: str) -> Any:
         """See `ResultWatch.result`."""
         if self._watch is None:

@@ -19,7 +19,7 @@ from raytasks.model.tasks import Duplicate, NewTask, RaytasksError, StoreUnavail
 from raytasks.protocol import codec as wire
 from raytasks.protocol.local_socket import ConnectionLost
 from raytasks.protocol.messages import Feed, FeedPart, FeedQuery
-from raytasks.protocol.queries import Answer, GetTerms, KnownTasks, Query
+from raytasks.protocol.queries import Answer, GetTerms, KnownTasks, Query, RepeatedSubmissions
 from raytasks.runner.on_ray.tracker_client import TrackerClient
 
 MAX_CALLS = 1_000_000
@@ -40,17 +40,12 @@ class TrackerCalls:
 
     async def submit(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
         """See `Tracker.submit`."""
-        message = wire.encode(list(tasks))
-        for pause in (*_AGAIN_SECONDS, None):
-            try:
-                return wire.duplicates_of(await self._send("submit", message))
-            except (ConnectionLost, RayActorError, ValueError) as error:
-                if pause is None:
-                    raise StoreUnavailable(
-                        f"the tracker is away, and the tasks may be stored or not: {error}"
-                    ) from None
-                await asyncio.sleep(pause)
-        raise AssertionError
+        return wire.duplicates_of(await self._send_again("submit", wire.encode(list(tasks))))
+
+    async def repeated(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
+        """See `RepeatedSubmissions`."""
+        query = RepeatedSubmissions(tasks)
+        return wire.answer_of(query, await self._send_again("read", wire.encode(query)))
 
     async def stored(self, task_ids: Sequence[str]) -> set[str]:
         """Return which of these tasks exist."""
@@ -82,6 +77,19 @@ class TrackerCalls:
     async def close(self) -> None:
         """Close the connection, if there is one."""
         self._link.close()
+
+    async def _send_again(self, method: str, message: bytes) -> bytes:
+        """Send what may be sent twice. Raises `StoreUnavailable` if the tracker stays away."""
+        for pause in (*_AGAIN_SECONDS, None):
+            try:
+                return await self._send(method, message)
+            except (ConnectionLost, RayActorError, ValueError) as error:
+                if pause is None:
+                    raise StoreUnavailable(
+                        f"the tracker is away, and the tasks may be stored or not: {error}"
+                    ) from None
+                await asyncio.sleep(pause)
+        raise AssertionError
 
     async def _send(self, method: str, message: bytes) -> bytes:
         try:

@@ -4,60 +4,25 @@ Each function has a form for plain code and one for event loops. Ray is imported
 goes to a cluster. Within the test kit, all calls go to its queue.
 """
 
-import os
-from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
+from raytasks.driver.submission_checks import (
+    CheckedTasks,
+    Door,
+    carry_out,
+    carry_out_async,
+    check_all,
+    check_one,
+)
 from raytasks.handling.attempt_waits import waiting_for
 from raytasks.handling.declaration import task_type_of
 from raytasks.handling.duplicates import answered_places, owners_of
 from raytasks.handling.handler_types import Called, Payload
-from raytasks.handling.registry import Registry
-from raytasks.handling.submission import MAX_ERRORS, check_batch, check_submission, signed
-from raytasks.handling.terms import DriverTerms
 from raytasks.handling.tracing import sent
-from raytasks.model.bounds import MAX_IN_BATCH
-from raytasks.model.errors import FieldError, InvalidSubmission
 from raytasks.model.tasks import Duplicate, NewTask, RaytasksError
-from raytasks.protocol.person import person_here
-from raytasks.settings import load_settings
-
-Answer = TypeVar("Answer")
-
-
-class Door(Protocol):
-    """The destination of submissions: the service of the cluster, or the queue of a test.
-
-    A test has its own handlers and clock. They are None for those of the process.
-    """
-
-    @property
-    def registry(self) -> Registry | None:
-        """The handlers that submissions are checked against."""
-
-    @property
-    def clock(self) -> Callable[[], float] | None:
-        """The clock of a test, in seconds since the epoch; None for the real one."""
-
-    def call(self, coroutine: Coroutine[Any, Any, Answer], seconds: float | None = None) -> Answer:
-        """Run a coroutine of this door, and return its result."""
-
-    async def call_async(self, coroutine: Coroutine[Any, Any, Answer]) -> Answer:
-        """Run a coroutine of this door, and await it on the caller's event loop."""
-
-    async def terms(self) -> DriverTerms:
-        """Return what a submission must keep to."""
-
-    async def submit(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
-        """Submit tasks, all or none. Return the duplicates: those that existed already."""
-
-    async def result(self, task_id: str) -> Any:
-        """Wait until a task has ended, and return its result."""
-
-    def ref(self, task_id: str) -> Any:
-        """Return a reference to the result of a task."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +52,10 @@ class SubmittedTask:
         """Wait for the end of the task, and return its result. Do not call it on an event loop.
 
         Raises `TaskFailed`, `TaskNotFound`, `NoService`, and `TimeoutError` after
-        `timeout_seconds`.
+        `timeout_seconds`. Raises `ValueError` if that is NaN.
         """
+        if timeout_seconds is not None and math.isnan(timeout_seconds):
+            raise ValueError("the timeout_seconds are nan: give a number of seconds, or None")
         door = _door()
         with waiting_for(self.id):
             return door.call(door.result(self.id), timeout_seconds)
@@ -113,8 +80,11 @@ class PartlySubmitted(RaytasksError):
     """
 
     def __init__(self, message: str, tasks: Sequence[SubmittedTask]) -> None:
-        super().__init__(message)
+        super().__init__(message, tasks)  # all of them, so that it can be pickled
         self.tasks = tuple(tasks)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 def submit(
@@ -142,9 +112,9 @@ def submit(
     """
     door = _door()
     request = {"task_type": task_type_of(task_type), "payload": payload, **options}
-    task = _checked(door, request, idempotency_key, door.call(door.terms()))
-    with sent([task]) as traced:
-        return _task(task, door.call(door.submit(traced)))
+    checks = check_one(door, request, idempotency_key, door.call(door.terms()))
+    [task] = _sent(door, carry_out(door, checks))
+    return task
 
 
 async def submit_async(
@@ -157,9 +127,9 @@ async def submit_async(
     """Submit a task like `submit`, on an event loop: of an async handler, actor, or deployment."""
     door = _door()
     request = {"task_type": task_type_of(task_type), "payload": payload, **options}
-    task = _checked(door, request, idempotency_key, await door.call_async(door.terms()))
-    with sent([task]) as traced:
-        return _task(task, await door.call_async(door.submit(traced)))
+    checks = check_one(door, request, idempotency_key, await door.call_async(door.terms()))
+    [task] = await _sent_async(door, await carry_out_async(door, checks))
+    return task
 
 
 def submit_many(
@@ -175,13 +145,11 @@ def submit_many(
     repeated.
     """
     door = _door()
-    checked = _all_checked(door, tasks, idempotency_key, door.call(door.terms()))
+    checks = check_all(door, tasks, idempotency_key, door.call(door.terms()))
     done: list[SubmittedTask] = []
-    for batch in checked:
+    for checked in carry_out(door, checks):
         try:
-            with sent(batch) as traced:
-                duplicates = door.call(door.submit(traced))
-            done += _tasks(batch, duplicates, first=len(done))
+            done += _sent(door, checked, first=len(done))
         except RaytasksError as error:
             if not done:
                 raise
@@ -194,13 +162,11 @@ async def submit_many_async(
 ) -> list[SubmittedTask]:
     """Submit many tasks like `submit_many`, on an event loop."""
     door = _door()
-    checked = _all_checked(door, tasks, idempotency_key, await door.call_async(door.terms()))
+    checks = check_all(door, tasks, idempotency_key, await door.call_async(door.terms()))
     done: list[SubmittedTask] = []
-    for batch in checked:
+    for checked in await carry_out_async(door, checks):
         try:
-            with sent(batch) as traced:
-                duplicates = await door.call_async(door.submit(traced))
-            done += _tasks(batch, duplicates, first=len(done))
+            done += await _sent_async(door, checked, first=len(done))
         except RaytasksError as error:
             if not done:
                 raise
@@ -254,89 +220,22 @@ def _door() -> Door:
     return service_door()
 
 
-def _checked(
-    door: Door, request: Mapping[str, Any], idempotency_key: str | None, terms: DriverTerms
-) -> NewTask:
-    task = check_submission(
-        request,
-        _registry_of(door),
-        idempotency_key=idempotency_key,
-        now=_now_of(door),
-        bounds=terms.bounds,
-        callbacks=terms.callbacks,
-    )
-    return signed([task], person_here())[0]
+def _sent(door: Door, checked: CheckedTasks, *, first: int | None = None) -> list[SubmittedTask]:
+    """Send the tasks of one call, if they were not accepted before; return them."""
+    if checked.accepted is not None:
+        return _tasks(checked.tasks, checked.accepted, first=first)
+    with sent(checked.tasks) as traced:
+        return _tasks(checked.tasks, door.call(door.submit(traced)), first=first)
 
 
-def _all_checked(
-    door: Door,
-    tasks: Iterable[Mapping[str, Any]],
-    idempotency_key: str | None,
-    terms: DriverTerms,
-) -> list[list[NewTask]]:
-    """Return the tasks in the batches in which they are sent. Raises `InvalidSubmission`."""
-    asked = [_by_name(task) for task in tasks]
-    if not asked:
-        return []
-    checked: list[list[NewTask]] = []
-    errors: list[FieldError] = []
-    for begin in range(0, len(asked), MAX_IN_BATCH):
-        key = idempotency_key
-        if key is not None and begin:
-            key = f"{key}+{begin}"
-        try:
-            batch = check_batch(
-                {"tasks": asked[begin : begin + MAX_IN_BATCH]},
-                _registry_of(door),
-                idempotency_key=key,
-                now=_now_of(door),
-                bounds=terms.bounds,
-                callbacks=terms.callbacks,
-            )
-        except InvalidSubmission as error:
-            errors += [_moved(found, begin) for found in error.errors]
-            if len(errors) >= MAX_ERRORS:
-                break
-        else:
-            checked += _parts(signed(batch, person_here()), terms.max_batch_bytes)
-    if errors:
-        raise InvalidSubmission("nothing was submitted", errors[:MAX_ERRORS])
-    return checked
-
-
-def _by_name(task: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a request with the name of its type.
-
-    An invalid request is refused later, with its index.
-    """
-    if not isinstance(task, Mapping) or not callable(task.get("task_type")):
-        return task
-    return {**task, "task_type": task_type_of(task["task_type"])}
-
-
-def _moved(error: FieldError, by: int) -> FieldError:
-    match error.pointer.split("/"):
-        case ["", "tasks", index, *rest] if index.isdigit():
-            return FieldError("/".join(["", "tasks", str(int(index) + by), *rest]), error.message)
-        case _:
-            return error
-
-
-def _parts(batch: Sequence[NewTask], max_bytes: int) -> Iterator[list[NewTask]]:
-    part: list[NewTask] = []
-    size = 0
-    for task in batch:
-        if part and size + len(task.payload) > max_bytes:
-            yield part
-            part, size = [], 0
-        part.append(task)
-        size += len(task.payload)
-    yield part
-
-
-def _task(task: NewTask, duplicates: Mapping[str, Duplicate]) -> SubmittedTask:
-    [submitted] = _tasks([task], duplicates)
-    return submitted
+async def _sent_async(
+    door: Door, checked: CheckedTasks, *, first: int | None = None
+) -> list[SubmittedTask]:
+    """Send the tasks of one call on an event loop."""
+    if checked.accepted is not None:
+        return _tasks(checked.tasks, checked.accepted, first=first)
+    with sent(checked.tasks) as traced:
+        return _tasks(checked.tasks, await door.call_async(door.submit(traced)), first=first)
 
 
 def _tasks(
@@ -349,16 +248,3 @@ def _tasks(
 
 def _in_part(error: RaytasksError, done: Sequence[SubmittedTask]) -> PartlySubmitted:
     return PartlySubmitted(f"after {len(done)} tasks were submitted: {error}", done)
-
-
-def _registry_of(door: Door) -> Registry:
-    return _registry(os.getcwd()) if door.registry is None else door.registry
-
-
-def _now_of(door: Door) -> float | None:
-    return None if door.clock is None else door.clock()
-
-
-@cache
-def _registry(folder: str) -> Registry:
-    return Registry.load(load_settings().task_modules, folder)

@@ -22,8 +22,8 @@ from raytasks.handling.submission import (
 from raytasks.model.changes import TaskChanges
 from raytasks.model.errors import FieldError, InvalidSubmission
 from raytasks.model.hidden import MARK
+from raytasks.model.json_places import pointer
 from raytasks.model.lane_names import BadLimitValue, limit_values_of
-from raytasks.model.strict_json import pointer
 from raytasks.model.tasks import Task
 
 _BY_HANDLER = ("payload", "limit_values", "max_attempts", "timeout_seconds")

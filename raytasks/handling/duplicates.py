@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from raytasks.model.strict_json import pointer
+from raytasks.model.json_places import pointer
 from raytasks.model.tasks import Duplicate, KeyConflict, NewTask, UniqueConflict
 from raytasks.model.uniqueness import OnConflict
 

@@ -17,11 +17,12 @@ from raytasks.handling.declaration import HandlerSpec
 from raytasks.handling.payload_checks import PayloadRefused, check_payload
 from raytasks.handling.registry import Registry, nearest_of
 from raytasks.handling.submit_request import BatchRequest, SubmitRequest, UniqueRequest
-from raytasks.model.bounds import MAX_IN_BATCH, MAX_KEY
+from raytasks.model.bounds import MAX_IN_BATCH, MAX_KEY, is_idempotency_key
 from raytasks.model.controls import Limit
 from raytasks.model.errors import FieldError, InvalidSubmission
+from raytasks.model.json_places import pointer
 from raytasks.model.lane_names import BadLimitValue, lane_of, limit_values_of
-from raytasks.model.strict_json import NestedTooDeeply, NotJson, encode_json, parse_json, pointer
+from raytasks.model.strict_json import NestedTooDeeply, NotJson, encode_json, parse_json
 from raytasks.model.task_filter import RESERVED, is_reserved
 from raytasks.model.tasks import DEFAULT_NAMESPACE, NewTask
 from raytasks.model.uniqueness import OnConflict, Unique, decode_unique, encode_unique
@@ -30,7 +31,9 @@ _FURTHEST_YEARS = 10
 MAX_ERRORS = 100
 _BETWEEN = "\x1f"  # no client's key contains it
 _SORTED = json.JSONEncoder(sort_keys=True)
-_MAX_BATCH_KEY = MAX_KEY - len(f"{_BETWEEN}{MAX_IN_BATCH}")
+
+MAX_BATCH_KEY = MAX_KEY - len(f"{_BETWEEN}{MAX_IN_BATCH}")
+"""Maximum number of characters of the key of a batch."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,8 @@ def check_submission(
 
 def with_key(task: NewTask, request: SubmitRequest, idempotency_key: str) -> NewTask:
     """Return the task of a request with its idempotency key, which was checked."""
-    return replace(task, idempotency_key=idempotency_key, request_digest=_digest(task, request))
+    digest = request_digest(request, task.payload.encode())
+    return replace(task, idempotency_key=idempotency_key, request_digest=digest)
 
 
 def check_batch(
@@ -100,7 +104,7 @@ def check_batch(
     characters.
     """
     if idempotency_key is not None:
-        check_key(idempotency_key, _MAX_BATCH_KEY)
+        check_key(idempotency_key, MAX_BATCH_KEY)
     try:
         items = BatchRequest.model_validate(value).tasks
     except ValidationError as error:
@@ -128,13 +132,17 @@ def check_batch(
         tasks = [replace(task, batch=tasks[0].task_id) for task in tasks]
     if idempotency_key is None:
         return tasks
-    digest = hashlib.sha256("".join(_digest(*pair) for pair in checked).encode())
+    digests = [request_digest(request, task.payload.encode()) for task, request in checked]
+    return with_batch_key(tasks, digests, idempotency_key)
+
+
+def with_batch_key(
+    tasks: Sequence[NewTask], digests: Sequence[str], idempotency_key: str
+) -> list[NewTask]:
+    """Return the tasks of a batch with its key, which was checked, and the digest of all."""
+    digest = hashlib.sha256("".join(digests).encode()).hexdigest()
     return [
-        replace(
-            task,
-            idempotency_key=batch_key(idempotency_key, index),
-            request_digest=digest.hexdigest(),
-        )
+        replace(task, idempotency_key=batch_key(idempotency_key, index), request_digest=digest)
         for index, task in enumerate(tasks)
     ]
 
@@ -224,7 +232,7 @@ def new_task(
         tags=to_json(request.tags).decode() if request.tags else None,
         lane=lane_of(namespace, limit_values),
         limit_values=limit_values,
-        unique_spec=_unique(request.unique),
+        unique_spec=unique_spec_of(request.unique),
         expires_at=None if request.expires_at is None else request.expires_at.timestamp(),
         expires_seconds=request.expires_seconds,
         callback_url=request.callback_url,
@@ -284,7 +292,8 @@ def check_due(due: float, now: float, given: Container[str]) -> None:
         raise InvalidSubmission("the request is not valid", [FieldError(f"/{field}", message)])
 
 
-def _unique(request: UniqueRequest | None) -> str | None:
+def unique_spec_of(request: UniqueRequest | None) -> str | None:
+    """Return the unique key of a request as it is stored; None without one."""
     if request is None:
         return None
     return encode_unique(Unique(request.key, request.until, request.seconds, request.on_conflict))
@@ -340,21 +349,22 @@ def field_errors(error: ValidationError, *prefix: str) -> list[FieldError]:
 
 def check_key(key: str, longest: int = MAX_KEY) -> None:
     """Refuse an invalid idempotency key. Raises `InvalidSubmission`."""
-    if (
-        not isinstance(key, str)
-        or not 1 <= len(key) <= longest
-        or not (key.isascii() and key.isprintable())
-    ):
-        message = f"must be 1 to {longest} printable ASCII characters"
+    if not is_idempotency_key(key, longest):
+        message = (
+            f"must be 1 to {longest} printable ASCII characters, without a space at either end"
+        )
         raise InvalidSubmission(
             "the idempotency key is not valid", [FieldError("Idempotency-Key", message)]
         )
 
 
-def _digest(task: NewTask, request: SubmitRequest) -> str:
-    """Return a text that two requests share only if they ask for the same task."""
+def request_digest(request: SubmitRequest, payload: bytes) -> str:
+    """Return a text that two requests share only if they ask for the same task.
+
+    The `payload` is that of the request, as JSON.
+    """
     asked = request.model_dump(mode="json", exclude_unset=True, exclude={"payload"})
-    asked["payload"] = parse_json(task.payload.encode())  # whatever the payload was made of
+    asked["payload"] = parse_json(payload, distinct=True)  # whatever the payload was made of
     return hashlib.sha256(_SORTED.encode(asked).encode()).hexdigest()
 
 

@@ -20,3 +20,13 @@ MAX_URL = 2048
 
 NAMESPACE = r"[a-z0-9][a-z0-9-]{0,62}"
 """The regular expression for the whole name of a namespace."""
+
+
+def is_idempotency_key(key: object, longest: int = MAX_KEY) -> bool:
+    """Return whether a key is 1 to `longest` printable ASCII characters, no space at either end.
+
+    HTTP drops such spaces, so the key would be another one.
+    """
+    if not isinstance(key, str) or not 1 <= len(key) <= longest:
+        return False
+    return key.isascii() and key.isprintable() and key == key.strip(" ")

@@ -19,7 +19,7 @@ from pydantic import AliasChoices, AliasPath, BaseModel, Secret, SecretBytes, Se
 from pydantic.fields import FieldInfo
 from pydantic_core import from_json, to_json
 
-from raytasks.model.strict_json import pointer
+from raytasks.model.json_places import pointer
 
 MAX_PLACES = 100
 """Maximum number of marks whose places are told."""

@@ -24,8 +24,11 @@ class BadLimitValue(ValueError):
     """
 
     def __init__(self, place: str, message: str) -> None:
-        super().__init__(message)
+        super().__init__(place, message)
         self.pointer = place
+
+    def __str__(self) -> str:
+        return str(self.args[1])
 
 
 def lane_of(namespace: str, limit_values: str | None) -> str:

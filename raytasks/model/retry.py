@@ -3,6 +3,7 @@
 import math
 import random
 from dataclasses import dataclass
+from typing import Any
 
 MAX_SECONDS = 10 * 366 * 86_400.0
 """The longest delay: ten years. Times far beyond that could not be shown."""
@@ -56,6 +57,9 @@ class RateLimited(Snooze):
     def __init__(self, limit: str, seconds: float, message: str = "") -> None:
         super().__init__(seconds, message or f"the limit {limit} is closed for {seconds:g} seconds")
         self.limit = limit
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.limit, *self.args), vars(self)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
+from raytasks.model.json_places import name_twice, pointer
+
 MAX_LEVELS = 190
 """How deeply lists and objects may be nested. Parsers refuse more than 200 levels."""
 
@@ -50,13 +52,22 @@ class NestedTooDeeply(NotJson):
 
     def __init__(self, levels: int) -> None:
         super().__init__(f"nested deeper than {levels} levels")
+        self.args = (levels,)
+
+    def __str__(self) -> str:
+        return self.reason
 
 
-def parse_json(body: bytes) -> Any:
+class NameTwice(NotJson):
+    """A value with an object that has a name twice. Readers would keep one of the two values."""
+
+
+def parse_json(body: bytes, *, distinct: bool = False) -> Any:
     """Return the JSON value of the body. Raises `ValueError` with the place of the mistake.
 
     It is strict: no NaN, no Infinity, no numbers too big for a float, UTF-8 without lone
-    surrogates.
+    surrogates. Raises `NameTwice` for an object that has a name twice. With `distinct`, the names
+    in each object are known to differ.
     """
     value = from_json(body, allow_inf_nan=False)
     if _MAYBE_TOO_BIG.search(body):
@@ -67,6 +78,8 @@ def parse_json(body: bytes) -> Any:
             raise ValueError("a number is too big") from None
         except RecursionError:
             raise ValueError("nested too deeply") from None
+    if not distinct:
+        _refuse_names(body, value)
     return value
 
 
@@ -96,9 +109,8 @@ def check_text(text: bytes, *, max_depth: int = MAX_LEVELS, distinct: bool = Fal
         raise NestedTooDeeply(max_depth)
     if any(constant in text for constant in _CONSTANTS) or _has_long_number(text):
         _refuse_numbers(text)
-    # Of a name that is there twice, one is read: the text written back is shorter.
-    if not distinct and to_json(from_json(text)) != text:
-        json.loads(text, object_pairs_hook=_distinct)
+    if not distinct:
+        _refuse_names(text, from_json(text))
 
 
 def is_deeper(value: Any, levels: int) -> bool:
@@ -120,9 +132,31 @@ def is_deeper(value: Any, levels: int) -> bool:
     return False
 
 
-def pointer(*parts: str | int) -> str:
-    """Return a JSON pointer to a place, e.g. `/payload/text`; empty for the whole value."""
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+def _refuse_names(text: bytes, value: Any) -> None:
+    """Refuse names that are twice in an object of a text. The value is what was read of it.
+
+    A text has a colon for each name, and others only in its strings. Of two equal names one is
+    read, so the text written back is shorter. These two looks cost little, and are enough for most
+    texts: few are read once more.
+    """
+    if text.count(b":") == _count_names(value) or to_json(value) == text:
+        return
+    if found := name_twice(text):
+        place, name = found
+        raise NameTwice(f"an object with the name {name[:100]!r} twice", place)
+
+
+def _count_names(value: Any) -> int:
+    names, waiting = 0, [value]
+    while waiting:
+        found = waiting.pop()
+        kind = type(found)
+        if kind is dict:
+            names += len(found)
+            waiting += found.values()
+        elif kind is list:
+            waiting += found
+    return names
 
 
 def _refusal(error: PydanticSerializationError) -> NotJson:
@@ -221,12 +255,3 @@ def _is_written_by_default(kind: type) -> bool:
 def _no_number(number: float, place: Sequence[str | int]) -> NotJson:
     name = "NaN" if math.isnan(number) else "Infinity"
     return NotJson(f"{name} is no JSON number", pointer(*place))
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise NotJson(f"an object with the name {twice[:100]!r} twice")
-    return found

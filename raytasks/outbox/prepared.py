@@ -113,7 +113,7 @@ def _check(task_type: Any, payload: Any) -> None:
     if spec is None:
         return
     from raytasks.handling.payload_checks import PayloadRefused, check_payload
-    from raytasks.model.strict_json import pointer
+    from raytasks.model.json_places import pointer
 
     try:
         check_payload(spec.payload, encode_body({"payload": payload})[len(b'{"payload":') : -1])

@@ -18,7 +18,7 @@ from raytasks.model.schedule_specs import SchedulePage
 from raytasks.model.stats_series import StatsSeries
 from raytasks.model.task_events import EventPage, EventQuery
 from raytasks.model.task_filter import TaskFilter
-from raytasks.model.tasks import AttemptRecord, Page, Task
+from raytasks.model.tasks import AttemptRecord, Duplicate, NewTask, Page, Task
 from raytasks.protocol.local_socket import TrackerAddress
 from raytasks.protocol.messages import Ends
 from raytasks.protocol.metrics_data import MetricsData
@@ -88,6 +88,15 @@ class KnownTasks(Query[set[str]], frozen=True):
     """Those of the ids for which there is a task."""
 
     task_ids: Sequence[str]
+
+
+class RepeatedSubmissions(Query[dict[str, Duplicate]], frozen=True):
+    """Those of the submissions whose idempotency keys are taken, by the submission's id.
+
+    Only the ids, keys and digests of the tasks count, and whether they have unique keys.
+    """
+
+    tasks: Sequence[NewTask]
 
 
 class TaskActs(Query[list[TaskAct]], frozen=True):
@@ -317,6 +326,7 @@ StoredQuery = (
     | StatsHistory
     | TaskCounts
     | KnownTasks
+    | RepeatedSubmissions
     | ScheduleList
     | BulkMatches
     | OutboxTask

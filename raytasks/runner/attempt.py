@@ -16,6 +16,7 @@ from raytasks.handling.attempt_waits import AttemptWaits, noting
 from raytasks.handling.context import Cancelled, Channel, Context
 from raytasks.handling.declaration import HandlerSpec
 from raytasks.handling.handler_json import handler_json
+from raytasks.model.json_places import pointer
 from raytasks.model.retry import (
     DEFAULT_SECONDS,
     AttemptTimeout,
@@ -26,7 +27,7 @@ from raytasks.model.retry import (
     wait_of,
 )
 from raytasks.model.states import OutcomeKind
-from raytasks.model.strict_json import NotJson, pointer
+from raytasks.model.strict_json import NotJson
 from raytasks.model.time_text import utc_time
 from raytasks.observe.traces import ProcessSpan, processing
 from raytasks.protocol.messages import Claim, Outcome

@@ -19,6 +19,7 @@ from raytasks.protocol.queries import (
     KnownTasks,
     NamespaceList,
     OutboxTask,
+    RepeatedSubmissions,
     ScheduleList,
     StatsHistory,
     StoredQuery,
@@ -46,6 +47,7 @@ from raytasks.store import (
 from raytasks.store import bulk_steps as bulk
 from raytasks.store import task_selection as selection
 from raytasks.store.event_reads import read_events
+from raytasks.store.idempotency import find_duplicates
 from raytasks.store.task_selection import Shape
 from raytasks.store.transaction import task_from
 
@@ -67,7 +69,7 @@ def answer(connection: Connection, query: StoredQuery | BulkQuery) -> Any:
             return _overview(connection, query)
         case NamespaceList() | TaskCounts():
             return _counts(connection, query)
-        case KnownTasks() | OutboxTask():
+        case KnownTasks() | OutboxTask() | RepeatedSubmissions():
             return _elsewhere(connection, query)
         case BulkMatches():
             return bulk.count(connection, query.filter)
@@ -79,12 +81,14 @@ def answer(connection: Connection, query: StoredQuery | BulkQuery) -> Any:
             assert_never(query)
 
 
-def _elsewhere(connection: Connection, query: KnownTasks | OutboxTask) -> Any:
+def _elsewhere(connection: Connection, query: KnownTasks | OutboxTask | RepeatedSubmissions) -> Any:
     match query:
         case KnownTasks():
             return files.known(connection, query.task_ids)
         case OutboxTask():
             return outbox_rows.one(connection, query.task_id)
+        case RepeatedSubmissions():
+            return find_duplicates(connection, query.tasks)
         case _:
             assert_never(query)
 

@@ -8,6 +8,10 @@ START = 1_767_225_600.0
 """The default start of a test: 2026-01-01T00:00:00Z, in seconds since the epoch."""
 
 
+MAX_SECONDS = 30 * 86_400.0
+"""How long a wait without an end may take on the clock of a test."""
+
+
 class FakeClock:
     """A clock for tests: call it for the time, in seconds since the epoch. `advance` moves it.
 

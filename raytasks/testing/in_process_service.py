@@ -17,7 +17,6 @@ from raytasks.api.app import create_app
 from raytasks.artifacts.large_submissions import change_with_payload, submit_with_payloads
 from raytasks.handling.callback_delivery import Post, callback_spec, masked
 from raytasks.handling.change_checks import check_changes
-from raytasks.handling.duplicates import answered_places, owners_of
 from raytasks.handling.registry import Registry
 from raytasks.handling.submission import PayloadBounds
 from raytasks.model.changes import TaskChanges
@@ -25,7 +24,7 @@ from raytasks.model.retry import PermanentError
 from raytasks.model.states import OutcomeKind
 from raytasks.model.tasks import AttemptRecord, Duplicate, NewTask, Task, TaskNotFound
 from raytasks.protocol.commands import Command
-from raytasks.protocol.queries import KnownTasks, TaskDetail, TasksById
+from raytasks.protocol.queries import KnownTasks, RepeatedSubmissions, TaskDetail, TasksById
 from raytasks.settings import Settings, sqlite_url
 from raytasks.store.store import Store
 from raytasks.testing.bench import Bench
@@ -150,18 +149,12 @@ class InProcessService:
         submit = submit_with_payloads(self.bench.values, tasks, self.tracker.submit, self._known)
         return self.call(submit)[1]
 
+    def repeated(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
+        """Return those of the tasks whose idempotency keys are taken."""
+        return self.call(self.tracker.read(RepeatedSubmissions(tasks)))
+
     async def _known(self, task_ids: Sequence[str]) -> set[str]:
         return await self.tracker.read(KnownTasks(task_ids))
-
-    def submit(self, task: NewTask) -> tuple[str, bool]:
-        """Store a task; return its id, or the id of the task that holds one of its keys.
-
-        Return also whether that is the holder of its unique key. Raises `KeyConflict`,
-        `UniqueConflict`, `BacklogFull`.
-        """
-        duplicates = self.submit_all([task])
-        [task_id] = owners_of([task], duplicates)
-        return task_id, bool(answered_places([task], duplicates))
 
     def checked_changes(self, task_id: str, changes: Mapping[str, Any]) -> TaskChanges:
         """Return the changes that a request asks for. Raises `InvalidSubmission`."""

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from raytasks.driver import submit as driver
+from raytasks.driver.submission_checks import Door
 from raytasks.handling.terms import DriverTerms
 from raytasks.model.tasks import Duplicate, NewTask
 
@@ -46,6 +47,10 @@ class NoDoor:
         """Raise `RuntimeError`."""
         raise RuntimeError(_NO_QUEUE)
 
+    async def repeated(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:  # noqa: ARG002
+        """Raise `RuntimeError`."""
+        raise RuntimeError(_NO_QUEUE)
+
     async def result(self, task_id: str) -> Any:  # noqa: ARG002
         """Raise `RuntimeError`."""
         raise RuntimeError(_NO_QUEUE)
@@ -68,7 +73,7 @@ def handlers_without_queue() -> Iterator[None]:
 
 
 @contextmanager
-def standing_in(door: driver.Door) -> Iterator[None]:
+def standing_in(door: Door) -> Iterator[None]:
     """Send submissions to this door until the block ends, and let Ray join no cluster."""
     driver.stand_in(door)
     try:

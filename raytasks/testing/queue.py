@@ -13,7 +13,6 @@ from raytasks.handling.declaration import handler_of, task_type_of
 from raytasks.handling.handler_types import Called, Payload
 from raytasks.handling.middleware import middleware_on
 from raytasks.handling.registry import Registry
-from raytasks.handling.submission import check_submission
 from raytasks.model.states import WAITING
 from raytasks.model.task_filter import TaskFilter
 from raytasks.model.tasks import Task, TaskNotFound
@@ -22,7 +21,7 @@ from raytasks.outbox.nudges import silenced
 from raytasks.protocol.queries import TaskQuery
 from raytasks.settings import load_settings
 from raytasks.testing.bench import raise_what_ends_tests
-from raytasks.testing.clock import FakeClock
+from raytasks.testing.clock import MAX_SECONDS, FakeClock
 from raytasks.testing.door import QueueDoor
 from raytasks.testing.in_process_service import InProcessService
 from raytasks.testing.isolation import standing_in
@@ -31,7 +30,6 @@ from raytasks.testing.runner import PATIENCE
 from raytasks.testing.task import QueuedTask
 from raytasks.testing.transport import URL, InProcessTransport
 
-MAX_SECONDS = 30 * 86_400.0
 MAX_ATTEMPTS = 1000
 _NAMED = 3
 
@@ -80,13 +78,11 @@ class Queue:
             **settings,
         )
         self.url = URL
-        self._door = QueueDoor(
-            self._service, lambda task_id: self._pass_time_for(task_id, MAX_SECONDS), self.clock
-        )
+        self._door = QueueDoor(self._service, self._pass_time_for, self.clock)
         self._standing = ExitStack()
         self._standing.enter_context(standing_in(self._door))
         self._standing.enter_context(silenced())
-        self.transport = InProcessTransport(self._service, self._pass_time_for)
+        self.transport = InProcessTransport(self._service, self._pass_time_for, self.clock)
         self.http = httpx.Client(transport=self.transport, base_url=URL, timeout=PATIENCE)
 
     def __enter__(self) -> "Queue":
@@ -131,17 +127,9 @@ class Queue:
         `delay_seconds` or `run_at`, and so on. Raises `InvalidSubmission`, `KeyConflict`,
         `UniqueConflict`, `BacklogFull`.
         """
-        service = self._service
-        new = check_submission(
-            {"task_type": task_type_of(task_type), "payload": payload, **options},
-            service.registry,
-            idempotency_key=idempotency_key,
-            now=self.clock(),
-            bounds=service.payload_bounds,
-            callbacks=service.settings.callback_terms,
-        )
-        task_id, duplicate = service.submit(new)
-        return QueuedTask(service, task_id, duplicate=duplicate)
+        request = {"task_type": task_type_of(task_type), "payload": payload, **options}
+        task_id, duplicate = self._door.submit_one(request, idempotency_key)
+        return QueuedTask(self._service, task_id, duplicate=duplicate)
 
     def get(self, task_id: str) -> dict[str, Any]:
         """Return a task: the JSON document of `GET /tasks/{id}`. Raises `TaskNotFound`."""

@@ -8,23 +8,30 @@ from collections.abc import Callable
 import httpx
 
 from raytasks.model.bounds import MAX_WAIT_SECONDS
+from raytasks.testing.clock import MAX_SECONDS
 from raytasks.testing.in_process_service import InProcessService
 
 URL = "http://localhost"
 """The URL of the API. Without API keys, the API answers to no other host name."""
 
 _TASK_PATH = re.compile(r"/tasks/([^/]+?)(/events)?/?")
-_MAX_EVENTS_SECONDS = 30 * 86_400.0
 
 
 class InProcessTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
     """A transport of `httpx`, sync and async, to the API of a service in this process.
 
     No request waits in real time. For a request with `?wait=`, or for a task's events, `pass_time`
-    is called first. Its arguments are the task's id and the maximum of seconds.
+    is called first. Its arguments are the task's id and the maximum of seconds. The waits of a
+    client last as long as `clock` says: it is what `pass_time` moves.
     """
 
-    def __init__(self, service: InProcessService, pass_time: Callable[[str, float], None]) -> None:
+    def __init__(
+        self,
+        service: InProcessService,
+        pass_time: Callable[[str, float], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self.clock = clock
         self._service = service
         self._pass_time = pass_time
 
@@ -58,7 +65,7 @@ class InProcessTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         if task is None:
             return url
         if task[2]:
-            self._pass_time(task[1], _MAX_EVENTS_SECONDS)
+            self._pass_time(task[1], MAX_SECONDS)
             return url
         waits = url.params.get_list("wait")
         try:

@@ -109,9 +109,25 @@ async def test_json_that_is_not_asked_for(calm_api: Api, path: str, value: Any) 
     assert await stored_after(calm_api, path, json.dumps(value).encode()) == (422, 0)
 
 
-async def test_of_two_fields_with_one_name_the_last_counts(api: Api) -> None:
-    body = b'{"task_type": "x", "task_type": "noop", "payload": 1, "payload": {}}'
-    assert await stored_after(api, "/tasks/", body) == (202, 1)
+@pytest.mark.parametrize(
+    ("body", "place", "name"),
+    [
+        (b'{"task_type": "scripted", "task_type": "noop", "payload": {}}', "", "task_type"),
+        (b'{"task_type":"noop","payload":{"a":1,"a":2}}', "/payload", "a"),
+        (b'{"tasks": [{"task_type": "noop", "payload": {"b": [{"": 1, "": 1}]}}]}',
+         "/tasks/0/payload/b/0", ""),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("path", BODY_PATHS)
+async def test_a_name_twice_is_refused_since_one_value_would_get_lost(
+    api: Api, path: str, body: bytes, place: str, name: str
+) -> None:
+    answer = await api.client.post(path, content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    [error] = answer.json()["errors"]
+    assert error["pointer"] == place
+    assert error["message"].startswith(f"an object with the name {name!r} twice")
+    assert await api.total() == 0
 
 
 @pytest.mark.parametrize("path", BODY_PATHS)

@@ -57,6 +57,14 @@ async def failed(api: Api, **request: Any) -> dict[str, Any]:
     return task
 
 
+@pytest.mark.parametrize("action", ["retry", "cancel", "delete"])
+async def test_no_state_at_all_is_not_any_state(api: Api, action: str) -> None:
+    await failed(api)
+    refused = await post(api, 422, action=action, state=[], task_type="scripted")
+    assert refused["errors"] == [{"pointer": "/state", "message": "name at least one, or null"}]
+    assert (await post(api, 200, action="retry", state=None, dry_run=True))["matched"] == 1
+
+
 async def test_failed_tasks_are_counted_and_run_again(api: Api) -> None:
     tasks = [await failed(api, tags=["t"]), await failed(api)]
     await api.finished(await api.submit())

@@ -29,6 +29,7 @@ from raytasks.protocol.queries import (
     NamespaceList,
     OutboxTask,
     Query,
+    RepeatedSubmissions,
     ScheduleList,
     StatsHistory,
     StoredQuery,
@@ -73,6 +74,9 @@ async def test_they_are_what_the_tracker_says(store_url: str) -> None:
         TaskDetail(task_id(9)),
         TasksById([task_id(1), task_id(2), task_id(9)]),
         KnownTasks([task_id(1), task_id(9)]),
+        RepeatedSubmissions(
+            [new_task(n, idempotency_key=f"k{n}", request_digest="d") for n in (11, 14)]
+        ),
         TaskEnds([task_id(1), task_id(2), task_id(9)]),
         task_query(limit=2),
         task_query(tag="a"),
@@ -92,6 +96,7 @@ async def test_they_are_what_the_tracker_says(store_url: str) -> None:
     bulks = [BulkById(task_id(7), "default"), BulkById(task_id(8), "default"), BulkList("default")]
     async with both(store_url) as (tracker, reads):
         await tracker.submit([new_task(n, tags='["a"]') for n in (1, 2, 3)])
+        await tracker.submit([new_task(4, idempotency_key="k14", request_digest="d")])
         await tracker.execute(CancelTask(task_id(2)))
         retry = bulk_filter("retry", state=State.FAILED)
         await tracker.execute(StartBulk(NewBulk(task_id(7), retry, 1.0)))

@@ -101,6 +101,23 @@ class TestSubmit:
         assert done.err.startswith("error: task ")
         assert "is still PENDING after 0.1 seconds" in done.err
 
+    def test_an_option_that_cannot_be_sent_is_named(self, tasks: Run) -> None:
+        done = tasks("submit", "noop", "{}", "--delay", "nan")
+        said = "error: /delay_seconds: cannot be JSON: NaN is no JSON number\n"
+        assert (done.code, done.err) == (2, said)
+        done = tasks("health", "--url", "http://a..b")
+        assert (done.code, "--url: 'http://a..b' is not the URL of a service" in done.err) == (
+            2,
+            True,
+        )
+
+    def test_null_is_a_payload(self, tasks: Run, tmp_path: Path) -> None:
+        """Its model refuses it: it has arrived."""
+        (tmp_path / "many.jsonl").write_text('{"task_type": "noop", "payload": null}')
+        for command in (("submit", "noop", "null"), ("submit-many", "many.jsonl")):
+            done = tasks(*command)
+            assert (done.code, "payload: Input should be" in done.err) == (3, True), done.err
+
     def test_the_payload_comes_from_a_file(self, tasks: Run, tmp_path: Path) -> None:
         (tmp_path / "payload.json").write_text('{"value": "naïve"}', encoding="utf-8")
         done = tasks("submit", "scripted", "@payload.json", "--wait", "--json")

@@ -53,6 +53,19 @@ class Order(msgspec.Struct):
     key: uuid.UUID
 
 
+@dataclass
+class Labels:
+    of: dict[Any, str]
+
+
+class Named(BaseModel):
+    of: dict[int | str, str]
+
+
+class Loss(BaseModel):
+    loss: float
+
+
 @handler("send_mail")
 async def send_mail(payload: Mail) -> None: ...
 
@@ -122,6 +135,7 @@ def test_a_function_that_is_no_handler_is_named(wire: Wire) -> None:
         ({"at": NOON, "kinds": [Kind.NEWS]}, {"at": "2030-01-02T12:00:00Z", "kinds": ["news"]}),
         ({"boxes": [Box(kilograms=2.0)]}, {"boxes": [{"kilograms": 2.0}]}),
         ((1, 2), [1, 2]),
+        (None, None),
     ],
 )
 def test_payloads(wire: Wire, payload: Any, expected: Any) -> None:
@@ -129,23 +143,66 @@ def test_payloads(wire: Wire, payload: Any, expected: Any) -> None:
     assert sent(wire)["payload"] == (payload if expected is None else expected)
 
 
+def test_none_is_a_payload_and_no_option(wire: Wire) -> None:
+    wire.do(lambda client: client.submit("type", None, tags=None, unique=None))
+    wire.do(lambda client: client.submit_many([{"task_type": "type", "payload": None}]))
+    wire.do(lambda client: client.set_schedule("s", task_type="type", payload=None, tags=None))
+    task = {"task_type": "type", "payload": None}
+    assert [json.loads(request.content) for request in wire.requests] == [
+        task,
+        {"tasks": [task]},
+        task,
+    ]
+
+
 @pytest.mark.parametrize(
-    ("payload", "reason"),
+    ("payload", "place", "reason"),
     [
-        ({"x": object()}, "a value of type object has no form in JSON"),
-        ({"x": b"bytes"}, "bytes have no form in JSON"),
-        ([{"x": Parcel(1, Kind.NEWS, b"x")}], "bytes have no form in JSON"),  # type: ignore[arg-type]
-        ({"x": float("nan")}, "not JSON compliant"),
-        ({"x": "\ud800"}, "a lone surrogate"),
-        (Mail, "a value of type ModelMetaclass has no form in JSON"),
+        ({"x": object()}, "/x", "a value of type object has no form in JSON"),
+        ({"x": b"bytes"}, "/x", "bytes have no form in JSON"),
+        ([{"x": Parcel(1, Kind.NEWS, b"x")}], "/0/x/mail", "bytes have no form in JSON"),  # type: ignore[arg-type]
+        ({"x": float("nan")}, "/x", "NaN is no JSON number"),
+        ({"a/b": (1, [-float("inf")])}, "/a~1b/1/0", "Infinity is no JSON number"),
+        ([Loss(loss=float("nan"))], "/0/loss", "NaN is no JSON number"),
+        (Parcel(float("nan"), Kind.NEWS), "/weight", "NaN is no JSON number"),
+        ({"x": {float("nan"): 1}}, "/x", "Out of range"),
+        ({"x": "\ud800"}, "/x", "a text has a lone surrogate"),
+        ({"x": {(1, 2): 3}}, "/x", "keys must be str"),
+        (Mail, "", "a value of type ModelMetaclass has no form in JSON"),
+        ({1: 2, "1": 3}, "", "an object with the name '1' twice"),
+        ([0.5, {"x": {None: 2, "null": 3, "u": "http://x"}}], "/1/x", "the name 'null' twice"),
+        ({"x": Labels({1: "a", "1": "b"})}, "/x/of", "an object with the name '1' twice"),
+        ([Named(of={1: "a", "1": "b"})], "/0", "an object with the name '1' twice, at /of"),
     ],
 )
 def test_what_cannot_be_json_is_refused_before_it_is_sent(
-    wire: Wire, payload: Any, reason: str
+    wire: Wire, payload: Any, place: str, reason: str
 ) -> None:
-    with pytest.raises(BadArgument, match=rf"the payload cannot be JSON: .*{reason}"):
-        wire.do(lambda client: client.submit("type", payload))
+    for at, call in (
+        ("/payload", lambda client: client.submit("type", payload)),
+        (
+            "/tasks/1/payload",
+            lambda client: client.submit_many(
+                [{"task_type": "t", "payload": 1}, {"task_type": "t", "payload": payload}]
+            ),
+        ),
+    ):
+        with pytest.raises(BadArgument, match=f"^{at}{place}: cannot be JSON: .*{reason}"):
+            wire.do(call)
     assert wire.requests == []
+
+
+def test_an_option_that_cannot_be_sent_is_named(wire: Wire) -> None:
+    with pytest.raises(BadArgument, match=r"^/delay_seconds: cannot be JSON: NaN is no"):
+        wire.do(lambda client: client.submit("type", {}, delay_seconds=float("nan")))
+    with pytest.raises(BadArgument, match=r"^/seconds: cannot be JSON: Infinity is no"):
+        wire.do(lambda client: client.pause("type", seconds=float("inf")))
+
+
+def test_the_same_names_in_other_objects_are_fine(wire: Wire) -> None:
+    payload = [{"a": {"a": 1e22}}, {"a": "a:\\"}, {"b": 2**70, "a": 1.0}, "\u00e9\u2028"]
+    wire.do(lambda client: client.submit("type", payload))
+    assert sent(wire)["payload"] == payload
 
 
 def test_a_payload_that_contains_itself_or_is_too_deep(wire: Wire) -> None:
@@ -155,5 +212,5 @@ def test_a_payload_that_contains_itself_or_is_too_deep(wire: Wire) -> None:
     for _ in range(100_000):
         deep = [deep]
     for payload in (endless, deep):
-        with pytest.raises(BadArgument, match="the payload cannot be JSON: "):
+        with pytest.raises(BadArgument, match=r"^/payload: cannot be JSON: it "):
             wire.do(partial(submitted, payload))

@@ -7,8 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from raytasks.client import ApiError, Client, ServiceUnavailable, WaitTimeout, api
+from raytasks.client import ApiError, AsyncClient, Client, ServiceUnavailable, WaitTimeout, api
 from raytasks.client.requests import task_path
+from raytasks.outbox.nudges import Nudger
 from tests.client_wire import HTML, REFUSED, Answer, Wire, ok, problem
 
 
@@ -155,10 +156,25 @@ def test_health_that_is_degraded_is_an_answer() -> None:
     assert len(wire.requests) == 1
 
 
-@pytest.mark.parametrize("url", ["", "host", "ftp://host", "http://", "http://host:x"])
-def test_a_bad_url_is_refused(url: str) -> None:
+@pytest.mark.parametrize(
+    "url",
+    [
+        "", "host", "ftp://host", "http://", "http://host:x", "http://host:0", "http://host:65536",
+        "http://host:-1", "http://a..b", "http://.a", f"http://{'a' * 64}.x", "http://xn--a", None,
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", [Client, AsyncClient, Nudger])
+def test_a_bad_url_is_refused(kind: Callable[[Any], Any], url: Any) -> None:
     with pytest.raises(ValueError, match="is not the URL of a service"):
-        Client(url)
+        kind(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://[::1]:8000", "https://a.example:65535/", "http://m\u00fcller.example", "http://a."],
+)
+def test_any_other_is_tried(url: str) -> None:
+    assert Client(url).url == url.rstrip("/")
 
 
 class TestWait:

@@ -185,12 +185,21 @@ class TestAccess:
 class TestArguments:
     """Arguments that cannot be sent are refused before."""
 
-    @pytest.mark.parametrize("key", ["", "é", "a\nb", "x" * 256])
-    def test_a_bad_idempotency_key(self, wired: type[Wire], key: str) -> None:
+    @pytest.mark.parametrize("key", ["", " ", " a", "a ", "é", "a\nb", "x" * 256, 5, b"x"])
+    def test_a_bad_idempotency_key(self, wired: type[Wire], key: Any) -> None:
         wire = wired(ok())
         with pytest.raises(BadArgument, match="is not an idempotency key"):
             wire.do(lambda c: c.submit("noop", 1, idempotency_key=key))
+        with pytest.raises(BadArgument, match="without a space at either end"):
+            wire.do(
+                lambda c: c.submit_many([{"task_type": "noop", "payload": 1}], idempotency_key=key)
+            )
         assert wire.requests == []
+
+    def test_a_space_within_a_key_is_fine(self, wired: type[Wire]) -> None:
+        wire = wired(ok(task_id=ID))
+        wire.do(lambda c: c.submit("noop", 1, idempotency_key="a b"))
+        assert wire.requests[0].headers["Idempotency-Key"] == "a b"
 
     @pytest.mark.parametrize("count", [0, 1001])
     def test_a_batch_of_the_wrong_size(self, wired: type[Wire], count: int) -> None:
@@ -370,6 +379,42 @@ class TestWaiting:
         wire = wired(ok(**OPERATION))
         with pytest.raises(WaitTimeout, match="bulk operation b is still RUNNING after 9 seconds"):
             wire.do(lambda c: c.bulk_wait("b", timeout_seconds=9))
+
+
+class TestFilters:
+    """Filters that are lists."""
+
+    @pytest.mark.parametrize("empty", [[], (), set(), frozenset()], ids=repr)
+    @pytest.mark.parametrize(
+        ("name", "call"),
+        [
+            ("state", lambda c, empty: c.list(state=empty)),
+            ("state", lambda c, empty: c.tasks(state=empty)),
+            ("state", lambda c, empty: c.bulk_retry(state=empty)),
+            ("state", lambda c, empty: c.bulk_cancel(state=empty, tag="t")),
+            ("state", lambda c, empty: c.bulk_delete(state=empty, dry_run=True)),
+            ("types", lambda c, empty: c.events(ID, types=empty)),
+            ("task_type", lambda c, empty: c.all_events(empty)),
+        ],
+    )
+    def test_an_empty_list_is_not_any(
+        self, wired: type[Wire], name: str, call: Any, empty: Any
+    ) -> None:
+        wire = wired(ok(**OPERATION))
+        with pytest.raises(BadArgument, match=f"^{name} is an empty list: name at least one, or"):
+            wire.do(lambda client: call(client, empty))
+        assert wire.requests == []
+
+    def test_a_list_of_tags_is_no_filter(self, wired: type[Wire]) -> None:
+        wire = wired(ok(task_id=ID))
+        wire.do(lambda c: c.submit("noop", {}, tags=[]))
+        assert body_of(wire.requests[0])["tags"] == []
+
+    def test_one_kind_of_event(self, wired: type[Wire]) -> None:
+        wire = wired(problem(404))
+        with pytest.raises(NotFound):
+            wire.do(lambda c: c.events(ID, types="state"))
+        assert wire.requests[0].url.params.get_list("type") == ["state"]
 
 
 class TestAllTasks:

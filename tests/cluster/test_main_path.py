@@ -255,6 +255,38 @@ def test_driver_submits_and_gets_large_values_and_is_told_of_a_lost_one(
     assert not (tmp_path / "elsewhere").exists()
 
 
+def test_driver_repeats_an_accepted_submission_that_has_expired_meanwhile(service: Service) -> None:
+    """Its checks have a clock that is an hour ahead at the second try."""
+    program = (
+        "import datetime, ray, raytasks, time\n"
+        "from raytasks.driver import submission_checks\n"
+        "ray.init(address='auto', log_to_driver=False)\n"
+        "soon = datetime.datetime.fromtimestamp(time.time() + 60, datetime.UTC).isoformat()\n"
+        "one = {'task_type': 'noop', 'payload': {}, 'expires_at': soon}\n"
+        "def both():\n"
+        "    first = raytasks.submit(**one, idempotency_key='expired one')\n"
+        "    many = raytasks.submit_many([one, one], idempotency_key='expired many')\n"
+        "    return [task.id for task in (first, *many)]\n"
+        "before = both()\n"
+        "submission_checks._now_of = lambda door: time.time() + 3600\n"
+        "assert both() == before\n"
+        "try:\n"
+        "    raytasks.submit(**one, idempotency_key='another')\n"
+        "except raytasks.InvalidSubmission as error:\n"
+        "    print(error)\n"
+    )
+    environment = {**service.environment, "RAY_ADDRESS": service.ray_address}
+    done = subprocess.run(  # noqa: PLW1510 - the exit code is looked at below
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "/expires_at: must be in the future" in done.stdout
+
+
 def test_every_process_in_ray_has_a_telling_name(service: Service, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     task = service.submit("scripted_remote", {"step": "wait_file", "file": str(gate)})

@@ -41,6 +41,9 @@ class Calls:
         self.sent += tasks
         return self.answer(tasks[0])
 
+    async def repeated(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
+        return self.answer(tasks[0])
+
     async def close(self) -> None:
         """Nothing is open."""
 
@@ -79,6 +82,12 @@ def test_a_small_one_is_one_call(door: ServiceDoor, calls: Calls, tmp_path: Path
     for _ in range(5):
         door.call(door.submit([task(SMALL)]))
     assert (calls.asked, len(calls.sent), files(tmp_path)) == (1, 5, [])
+
+
+def test_what_is_looked_up_is_not_submitted(door: ServiceDoor, calls: Calls) -> None:
+    calls.answer = lambda task: {task.task_id: Duplicate("holder", same=True)}
+    assert door.call(door.repeated([task(SMALL)])) == {TASK_ID: Duplicate("holder", same=True)}
+    assert calls.sent == []
 
 
 def test_a_duplicate_leaves_no_file(door: ServiceDoor, calls: Calls, tmp_path: Path) -> None:

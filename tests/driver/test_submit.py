@@ -1,6 +1,7 @@
 """Calls of drivers, handlers and deployments, on the queue of a test, which is a real service."""
 
 import pickle
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -49,6 +50,12 @@ def test_submit_and_wait(queue: Queue) -> None:
         raytasks.submit("order", {"number": 13}).wait()
 
 
+def test_a_wait_of_no_time(queue: Queue) -> None:
+    task = raytasks.submit("order", Order(number=5))
+    with pytest.raises(ValueError, match="timeout_seconds are nan"):
+        task.wait(timeout_seconds=float("nan"))
+
+
 def test_by_function(queue: Queue) -> None:
     assert raytasks.submit(order, Order(number=5)).wait() == 5
     assert [task.wait() for task in raytasks.submit_many([*orders(1), by_function(2)])] == [1, 2]
@@ -71,6 +78,51 @@ def test_the_same_key_is_the_same_task(queue: Queue) -> None:
     assert raytasks.submit("order", {"number": 5}, idempotency_key="k") == first
     with pytest.raises(KeyConflict, match=first.id):
         raytasks.submit("order", {"number": 6}, idempotency_key="k")
+
+
+class TestAcceptedBefore:
+    """The same call again, when today's checks would refuse it."""
+
+    def soon(self, queue: Queue) -> str:
+        return datetime.fromtimestamp(queue.clock() + 60, UTC).isoformat()
+
+    def test_one(self, queue: Queue) -> None:
+        options = {"idempotency_key": "k", "expires_at": self.soon(queue)}
+        first = raytasks.submit("order", {"number": 5}, **options)
+        kit = queue.submit("order", {"number": 5}, **options | {"idempotency_key": "kit"})
+        queue.clock.advance(3600)
+        assert raytasks.submit(order, Order(number=5), **options) == first
+        again = queue.submit("order", {"number": 5}, **options | {"idempotency_key": "kit"})
+        assert again.task_id == kit.task_id
+        for key in ("new", None):
+            with pytest.raises(InvalidSubmission, match="/expires_at: must be in the future"):
+                raytasks.submit("order", {"number": 5}, **options | {"idempotency_key": key})
+        with pytest.raises(InvalidSubmission, match="/expires_at"):
+            raytasks.submit("order", {"number": 6}, **options)
+
+    async def test_on_an_event_loop(self, queue: Queue) -> None:
+        options = {"idempotency_key": "k", "expires_at": self.soon(queue)}
+        first = await raytasks.submit_async("order", {"number": 5}, **options)
+        asked = [order | {"expires_at": options["expires_at"]} for order in orders(1, 2)]
+        many = await raytasks.submit_many_async(asked, idempotency_key="m")
+        queue.clock.advance(3600)
+        assert await raytasks.submit_async("order", {"number": 5}, **options) == first
+        assert await raytasks.submit_many_async(asked, idempotency_key="m") == many
+
+    def test_many(self, queue: Queue) -> None:
+        """The first call of a thousand has one that expires, and the second has none."""
+        asked = orders(*range(1100))
+        asked[7]["expires_at"] = self.soon(queue)
+        first = raytasks.submit_many(asked, idempotency_key="k")
+        queue.clock.advance(3600)
+        assert raytasks.submit_many(asked, idempotency_key="k") == first
+        with pytest.raises(InvalidSubmission) as caught:
+            raytasks.submit_many(asked, idempotency_key="new")
+        assert [error.pointer for error in caught.value.errors] == ["/tasks/7/expires_at"]
+        asked.append({"task_type": "order", "payload": {"number": "x"}})
+        with pytest.raises(InvalidSubmission) as caught:
+            raytasks.submit_many(asked, idempotency_key="k")
+        assert [error.pointer for error in caught.value.errors] == ["/tasks/1100/payload/number"]
 
 
 def test_a_task_can_be_sent(queue: Queue) -> None:

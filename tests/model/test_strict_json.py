@@ -12,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, field_serializer
 
-from raytasks.model.strict_json import NestedTooDeeply, NotJson, encode_json, is_deeper, parse_json
+from raytasks.model.strict_json import (
+    NameTwice,
+    NestedTooDeeply,
+    NotJson,
+    encode_json,
+    is_deeper,
+    parse_json,
+)
 
 
 def nested(levels: int, *, objects: bool = False) -> Any:
@@ -65,7 +72,8 @@ class Checked:
         ("\ud800", "lone surrogate", ""),
         ({"\udfff": 1}, "lone surrogate", ""),
         ({1: "a", "1": "b"}, "the name '1' twice", ""),
-        ([{True: 1, "true": 2}], "the name 'true' twice", ""),
+        ([{True: 1, "true": 2}], "the name 'true' twice", "/0"),
+        ({"a": [1.50, {"b": {1: "a", "1": "b"}}]}, "the name '1' twice", "/a/1/b"),
         (b"\xff", "utf-8", ""),
         (looped(), "contains itself", ""),
         (object(), "unknown type", ""),
@@ -76,6 +84,37 @@ def test_what_no_reader_could_read(value: Any, reason: str, pointer: str) -> Non
     with pytest.raises(NotJson, match=reason) as caught:
         encode_json(value)
     assert caught.value.pointer == pointer
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "place"),
+    [
+        ('{"a":1,"a":2}', "a", ""),
+        ('{ "a" : 1, "b": 2, "b" : 3, "a" : 4 }', "b", ""),
+        ('{"a": 1, "\\u0061": 1}', "a", ""),
+        ('[{"x": {"a:b": 1.0, "a:b": 1.0}}]', "a:b", "/0/x"),
+        ('{"x":{"a":1,"a":2},"x":{}}', "x", ""),
+        ('{"big": %s, "a": {"": 1, "": 2}}' % ("9" * 4000), "", "/a"),
+        ("[" * 150 + '{"a":1,"a":1}' + "]" * 150, "a", "/0" * 150),
+    ],
+)
+def test_a_name_that_is_there_twice(text: str, name: str, place: str) -> None:
+    with pytest.raises(NameTwice, match=f"the name {name!r} twice") as caught:
+        parse_json(text.encode())
+    assert caught.value.pointer == place
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": {"a": 1}, "b": [{"a": 1}, {"a": 1}]}',
+        '{"a": "x:y", "b": "\\"a\\": 1, \\"a\\": 2", "c": 1.50}',
+        '"a:1"',
+        "[]",
+    ],
+)
+def test_names_that_differ_are_fine(text: str) -> None:
+    assert parse_json(text.encode()) == json.loads(text)
 
 
 @pytest.mark.parametrize("objects", [False, True])
