@@ -12,13 +12,15 @@ from raytasks.model.acts import (
     TaskAct,
     cancel_reason,
 )
-from raytasks.model.changes import TaskChanges
+from raytasks.model.changes import TaskChanges, ask_alike
 from raytasks.model.states import TRANSITIONS, Event, State
-from raytasks.model.tasks import NewTask, RaytasksError, Running, Task
+from raytasks.model.tasks import NewTask, RaytasksError, Running, StateConflict, Task
 from raytasks.protocol.messages import StateChange
 from raytasks.store.act_rows import write_audit, write_task_acts
 from raytasks.store.expiry import ExpiringRow
 from raytasks.store.transaction import Transaction
+
+_RETRIABLE = "only FAILED and CANCELLED tasks can be retried"
 
 
 class Target(NamedTuple):
@@ -41,7 +43,8 @@ class Acted:
     """The result of the acts of a tick: their tasks before and after, and the changes of state.
 
     The `audit` has those that changed something. Retries of tasks whose unique key is held are
-    `refused`: the id of the holder, by the id of the task. The answers to changes and to deletions
+    `refused`: the id of the holder, by the id of the task. Of each retry that came too late, its
+    error is in `conflicts`, which has None for others. The answers to changes and to deletions
     are in `changed` and `deleted`, in the order in which they were asked for. The times after now
     at which changed tasks are due are in `due`; those at which they expire are in `expiries`.
     """
@@ -51,6 +54,7 @@ class Acted:
     changes: list[StateChange] = field(default_factory=list)
     audit: list[AuditEntry] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
+    conflicts: list[RaytasksError | None] = field(default_factory=list)
     changed: list[Task | RaytasksError] = field(default_factory=list)
     deleted: list[Task | RaytasksError] = field(default_factory=list)
     due: list[float] = field(default_factory=list)
@@ -66,7 +70,8 @@ def act(
 ) -> None:
     """Cancel and retry tasks, and write down who did it: also in `done`.
 
-    If a task is named twice, only the first counts. What changes nothing is not written down.
+    If a task is named twice, only the first counts. A second retry is in conflict with it if it
+    asks for other values. What changes nothing is not written down.
     """
     asked = [target.task_id for target in (*cancels, *retries)]
     if not asked:
@@ -78,6 +83,8 @@ def act(
         by_reason.setdefault(cancel_reason(target.by, target.message), []).append(row)
     for reason, rows in by_reason.items():
         transaction.cancel(rows, reason)
+    first = {row.task_id: (row, target) for row, target in retried}
+    done.conflicts = [_conflict(target, first.get(target.task_id)) for target in retries]
     retried = _retry(transaction, retried, now, done)
     done.after = transaction.tasks(asked)
     _write_down(transaction, ActionName.CANCEL, cancelled, now, done)
@@ -100,6 +107,21 @@ def _retry(
         transaction.change(retried, target.changes, steps=0)
         note_due(target.changes.applied_to(retried, now), now, done)
     return meant
+
+
+def _conflict(target: Target, found: tuple[Task, Target] | None) -> StateConflict | None:
+    """Return why a task cannot be retried; None if it is, or if there is no such task.
+
+    It was `found` with the first retry of it in this tick.
+    """
+    if found is None:
+        return None
+    row, first = found
+    if not _changes(row, ActionName.RETRY):
+        return StateConflict(f"the task is {row.state}; {_RETRIABLE}")
+    if not ask_alike(target.changes, first.changes):
+        return StateConflict(f"another retry came first, so the task is PENDING; {_RETRIABLE}")
+    return None
 
 
 def note_due(task: Task, now: float, done: Acted) -> None:
