@@ -14,9 +14,16 @@ from raytasks.model.acts import (
 )
 from raytasks.model.changes import TaskChanges, ask_alike
 from raytasks.model.states import TRANSITIONS, Event, State
-from raytasks.model.tasks import NewTask, RaytasksError, Running, StateConflict, Task
+from raytasks.model.tasks import (
+    NewTask,
+    RaytasksError,
+    RevisionConflict,
+    Running,
+    StateConflict,
+    Task,
+)
 from raytasks.protocol.messages import StateChange
-from raytasks.store.act_rows import write_audit, write_task_acts
+from raytasks.store.act_rows import acts_since, write_audit, write_task_acts
 from raytasks.store.expiry import ExpiringRow
 from raytasks.store.transaction import Transaction
 
@@ -71,20 +78,19 @@ def act(
     """Cancel and retry tasks, and write down who did it: also in `done`.
 
     If a task is named twice, only the first counts. A second retry is in conflict with it if it
-    asks for other values. What changes nothing is not written down.
+    asks for other values, or names a revision that has passed. What changes nothing is not written
+    down.
     """
     asked = [target.task_id for target in (*cancels, *retries)]
     if not asked:
         return
     done.before = transaction.tasks(asked)
-    cancelled, retried = _meant(cancels, done.before), _meant(retries, done.before)
+    cancelled, retried = _meant(cancels, done.before), _to_retry(transaction, retries, done)
     by_reason: dict[str, list[Task]] = {}
     for row, target in cancelled:
         by_reason.setdefault(cancel_reason(target.by, target.message), []).append(row)
     for reason, rows in by_reason.items():
         transaction.cancel(rows, reason)
-    first = {row.task_id: (row, target) for row, target in retried}
-    done.conflicts = [_conflict(target, first.get(target.task_id)) for target in retries]
     retried = _retry(transaction, retried, now, done)
     done.after = transaction.tasks(asked)
     _write_down(transaction, ActionName.CANCEL, cancelled, now, done)
@@ -109,14 +115,44 @@ def _retry(
     return meant
 
 
-def _conflict(target: Target, found: tuple[Task, Target] | None) -> StateConflict | None:
-    """Return why a task cannot be retried; None if it is, or if there is no such task.
+def _to_retry(
+    transaction: Transaction, retries: Sequence[Target], done: Acted
+) -> list[tuple[Task, Target]]:
+    """Return the tasks to be retried, each once, and note which retries are in conflict."""
+    meant: dict[str, tuple[Task, Target]] = {}
+    for target in retries:
+        conflict: RaytasksError | None = None
+        for row, _ in _meant([target], done.before):
+            if target.revision in (None, row.revision):
+                _, first = meant.setdefault(row.task_id, (row, target))
+                conflict = _conflict(row, target, first)
+            elif not _came_before(transaction, row, target):
+                conflict = _overtaken(row, target)
+        done.conflicts.append(conflict)
+    return list(meant.values())
 
-    It was `found` with the first retry of it in this tick.
-    """
-    if found is None:
-        return None
-    row, first = found
+
+def _came_before(transaction: Transaction, row: Task, target: Target) -> bool:
+    """Return whether a retry was carried out before; the same call may come twice."""
+    assert target.revision is not None, "a retry without a fence"
+    acts = acts_since(transaction.connection, row.task_id, target.revision, 1)
+    wanted = (target.revision, ActionName.RETRY, target.by)
+    if [(act.revision, act.action, act.by) for act in acts] != [wanted]:
+        return False
+    return target.changes is None or target.changes.is_done_in(row)
+
+
+def _overtaken(row: Task, target: Target) -> RaytasksError:
+    if not _changes(row, ActionName.RETRY):
+        return StateConflict(f"the task is {row.state}; {_RETRIABLE}")
+    return RevisionConflict(
+        f"the task has the revision {row.revision} by now, not {target.revision}: it was retried, "
+        "and has ended again; look at it before you retry it once more"
+    )
+
+
+def _conflict(row: Task, target: Target, first: Target) -> StateConflict | None:
+    """Return why a task cannot be retried, None if it can; `first` is its first retry here."""
     if not _changes(row, ActionName.RETRY):
         return StateConflict(f"the task is {row.state}; {_RETRIABLE}")
     if not ask_alike(target.changes, first.changes):

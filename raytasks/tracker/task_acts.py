@@ -38,7 +38,7 @@ async def _cancel(ticker: Ticker, command: CancelTask) -> Task:
 
 async def _retry(ticker: Ticker, command: RetryTask) -> Task:
     action = Action("retry", command.task_id, command.namespace, command.by)
-    action.changes = command.changes
+    action.changes, action.revision = command.changes, command.revision
     _, after = await _act(ticker, action)
     return _checked(after)
 
