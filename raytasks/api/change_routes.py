@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
+from msgspec.structs import replace
 from starlette.responses import Response
 
 from raytasks.api.auth import Caller, NamespaceQuery, Operator, Submitter
@@ -32,7 +33,8 @@ from raytasks.handling.change_checks import check_changes, has_keyed_limits, nee
 from raytasks.handling.change_request import ChangeRequest
 from raytasks.model.changes import TaskChanges
 from raytasks.model.errors import FieldError, InvalidSubmission
-from raytasks.model.tasks import StateConflict, Task, TaskNotFound
+from raytasks.model.states import TRANSITIONS, Event
+from raytasks.model.tasks import RevisionConflict, StateConflict, Task, TaskNotFound
 from raytasks.protocol.commands import ChangeTask, DeleteTask, RetryTask
 from raytasks.protocol.queries import TasksById
 
@@ -95,7 +97,10 @@ def change_router(service: Service) -> APIRouter:
         "/tasks/{task_id}/retry",
         status_code=202,
         response_model=TaskView,
-        responses={**BODY_PROBLEMS, **problems_of(HTTPStatus.NOT_FOUND)},
+        responses={
+            **BODY_PROBLEMS,
+            **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.PRECONDITION_FAILED),
+        },
         summary="Run a FAILED or CANCELLED task again",
         openapi_extra=_body(required=False),
     )
@@ -104,28 +109,43 @@ def change_router(service: Service) -> APIRouter:
         request: Request,
         asked: Annotated[NamespaceQuery, Query()],
         caller: Operator,
+        if_match: IfMatch = None,
     ) -> Response:
         """Make the task PENDING, with a fresh budget of attempts; its history stays.
 
         With a body, some of its values change, as by `PATCH /tasks/{task_id}`. The answer is `409`
         for a task in another state. It is also `409` if its type no longer has a handler: the task
         would wait for ever.
+
+        With the header `If-Match` the same request may be sent again: the task is retried once. The
+        answer is `412` if the task has failed again since, or was changed.
         """
         task = await changing.find(task_id, caller.namespace_for(asked.namespace))
         service.check_handler(task.task_type)
-        by, namespace = caller.name, task.namespace
+        revision = task.revision if if_match is None else _revision(if_match)
+        if if_match is None and task.state not in TRANSITIONS[Event.RETRY].sources:
+            raise StateConflict(
+                f"the task is {task.state}; only FAILED and CANCELLED tasks can be retried"
+            )
+        # A call of the tracker may arrive twice; it is for the task as it was found here.
+        command = RetryTask(task_id, task.namespace, caller.name, revision=revision)
         body = await changing.read(request) if _has_body(request) else {}
-        if body == {}:
-            after = await service.backend.execute(RetryTask(task_id, namespace, by))
-            return changing.answer(after, caller, HTTPStatus.ACCEPTED)
-        changes = await changing.check(body, task)
-        if changes.sets_expiry and task.attempt:
-            raise StateConflict("the task has begun before, so it can no longer expire")
-        after = await changing.send(
-            task,
-            changes,
-            lambda sent: service.backend.execute(RetryTask(task_id, namespace, by, sent)),
-        )
+        try:
+            if body == {}:
+                after = await service.backend.execute(command)
+            else:
+                changes = await changing.check(body, task)
+                if changes.sets_expiry and task.attempt:
+                    raise StateConflict("the task has begun before, so it can no longer expire")
+                after = await changing.send(
+                    task,
+                    changes,
+                    lambda sent: service.backend.execute(replace(command, changes=sent)),
+                )
+        except RevisionConflict as error:
+            if if_match is None:
+                raise StateConflict(str(error)) from None
+            raise
         return changing.answer(after, caller, HTTPStatus.ACCEPTED)
 
     @router.delete(

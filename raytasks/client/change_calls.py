@@ -33,12 +33,16 @@ class Changes:
         task: TaskDocument = self._run(self._api.ask(calls.update_call(task_id, revision, changes)))
         return task
 
-    def retry(self, task_id: str, **changes: Unpack[ChangeOptions]) -> TaskDocument:
+    def retry(
+        self, task_id: str, *, revision: int | None = None, **changes: Unpack[ChangeOptions]
+    ) -> TaskDocument:
         """Run a FAILED or CANCELLED task again, and return it.
 
-        With `changes`, some of its values are others from then on; see `update`.
+        With `changes`, some of its values are others from then on; see `update`. With its
+        `revision` the request is sent again if the connection breaks, and retries the task once. It
+        raises `RevisionChanged` if the task has changed since.
         """
-        task: TaskDocument = self._run(self._api.ask(calls.retry_call(task_id, changes)))
+        task: TaskDocument = self._run(self._api.ask(calls.retry_call(task_id, revision, changes)))
         return task
 
     def delete(self, task_id: str) -> None:

@@ -16,9 +16,11 @@ def update_call(task_id: str, revision: int, changes: Mapping[str, Any]) -> Call
     return Call("PATCH", task_path(task_id), body=dict(changes), headers=headers)
 
 
-def retry_call(task_id: str, changes: Mapping[str, Any]) -> Call:
-    """Return the request that runs a task again, maybe with other values."""
-    return Call("POST", f"{task_path(task_id)}/retry", body=dict(changes) or None)
+def retry_call(task_id: str, revision: int | None, changes: Mapping[str, Any]) -> Call:
+    """Return the request that runs a task again, maybe with other values; None: any revision."""
+    headers = {} if revision is None else {MATCH_HEADER: f'"{revision}"'}
+    path = f"{task_path(task_id)}/retry"
+    return Call("POST", path, body=dict(changes) or None, headers=headers)
 
 
 def delete_steps(api: Api, task_id: str) -> Steps[None]:

@@ -75,6 +75,14 @@ class TaskChanges(Struct, frozen=True, omit_defaults=True):
         )
 
 
+def ask_alike(one: TaskChanges | None, other: TaskChanges | None) -> bool:
+    """Return whether two calls ask for the same changes; None: for none."""
+    if one is None or other is None:
+        return one is other
+    plain = replace(one, payload_ref=None) == replace(other, payload_ref=None)
+    return plain and _content(one.payload_ref) == _content(other.payload_ref)
+
+
 def _content(ref: str | None) -> tuple[int, str] | None:
     """Return size and hash of a large value. Each writing of it has a file of its own."""
     if ref is None:

@@ -40,14 +40,17 @@ class CancelTask(Command[Task], frozen=True):
 class RetryTask(Command[Task], frozen=True):
     """Run a FAILED or CANCELLED task again, with a fresh budget of attempts.
 
-    Some of its fields may change with it. The namespace is as in `CancelTask`. The call raises
-    `TaskNotFound`, or `StateConflict` for a task in any other state.
+    Some of its fields may change with it. The namespace is as in `CancelTask`. With its `revision`
+    (None: any), the same call may come twice: the second is answered like the first, and retries
+    nothing. The call raises `TaskNotFound`, `StateConflict` for a task in any other state, or
+    `RevisionConflict` for one of another revision.
     """
 
     task_id: str
     namespace: str | None = None
     by: str = UNKNOWN
     changes: TaskChanges | None = None
+    revision: int | None = None
 
 
 class ChangeTask(Command[Task], frozen=True):

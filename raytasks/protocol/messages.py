@@ -47,7 +47,7 @@ class Outcome(Struct, frozen=True, omit_defaults=True, gc=False):
     - `company`: makes the task a suspect. It is how many suspects, itself included, may share a
       process.
     - `begun`: False if the attempt ran nowhere. Then `started_at` is when its runner got it.
-    - `has_files`: the attempt has saved files of its task, or has tried to.
+    - `has_files`: the attempt has saved files of its task, has tried to, or nobody knows.
     - `host`, `pid`: the machine's name, and the process's id there.
     - `closes`: the name of a limit that holds for the task. Until the task may run again, no
       attempt begins that this limit holds for; see `RateLimited`.

@@ -59,6 +59,8 @@ class Attempt:
     ask_stop: Callable[[], StopReason | None] = lambda: None
     """Asks whether it was to stop, where only another process knows; called when it fails."""
     lines_before: int = 0
+    ran_elsewhere: bool = False
+    """Whether another process has run its handler: nobody here knows of files saved there."""
     saving: bool = False
     """Whether it waits until the tracker has its checkpoint."""
     _channel: Channel = field(init=False)
@@ -200,9 +202,11 @@ class Attempt:
 
     @property
     def has_files(self) -> bool:
-        """Whether it has saved files of its task, or has tried to."""
+        """Whether it has saved files of its task, has tried to, or may have done so elsewhere."""
         artifacts = self.workplace.artifacts
-        return artifacts is not None and artifacts.writes > self._writes_before
+        if artifacts is None:
+            return self.ran_elsewhere
+        return self.ran_elsewhere or artifacts.writes > self._writes_before
 
     def _verdict(self, error: BaseException) -> RetryDecision:
         policy, failures = self.spec.retry, self.claim.failures + 1

@@ -12,13 +12,22 @@ from raytasks.model.acts import (
     TaskAct,
     cancel_reason,
 )
-from raytasks.model.changes import TaskChanges
+from raytasks.model.changes import TaskChanges, ask_alike
 from raytasks.model.states import TRANSITIONS, Event, State
-from raytasks.model.tasks import NewTask, RaytasksError, Running, Task
+from raytasks.model.tasks import (
+    NewTask,
+    RaytasksError,
+    RevisionConflict,
+    Running,
+    StateConflict,
+    Task,
+)
 from raytasks.protocol.messages import StateChange
-from raytasks.store.act_rows import write_audit, write_task_acts
+from raytasks.store.act_rows import acts_since, write_audit, write_task_acts
 from raytasks.store.expiry import ExpiringRow
 from raytasks.store.transaction import Transaction
+
+_RETRIABLE = "only FAILED and CANCELLED tasks can be retried"
 
 
 class Target(NamedTuple):
@@ -41,7 +50,8 @@ class Acted:
     """The result of the acts of a tick: their tasks before and after, and the changes of state.
 
     The `audit` has those that changed something. Retries of tasks whose unique key is held are
-    `refused`: the id of the holder, by the id of the task. The answers to changes and to deletions
+    `refused`: the id of the holder, by the id of the task. Of each retry that came too late, its
+    error is in `conflicts`, which has None for others. The answers to changes and to deletions
     are in `changed` and `deleted`, in the order in which they were asked for. The times after now
     at which changed tasks are due are in `due`; those at which they expire are in `expiries`.
     """
@@ -51,6 +61,7 @@ class Acted:
     changes: list[StateChange] = field(default_factory=list)
     audit: list[AuditEntry] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
+    conflicts: list[RaytasksError | None] = field(default_factory=list)
     changed: list[Task | RaytasksError] = field(default_factory=list)
     deleted: list[Task | RaytasksError] = field(default_factory=list)
     due: list[float] = field(default_factory=list)
@@ -66,13 +77,15 @@ def act(
 ) -> None:
     """Cancel and retry tasks, and write down who did it: also in `done`.
 
-    If a task is named twice, only the first counts. What changes nothing is not written down.
+    If a task is named twice, only the first counts. A second retry is in conflict with it if it
+    asks for other values, or names a revision that has passed. What changes nothing is not written
+    down.
     """
     asked = [target.task_id for target in (*cancels, *retries)]
     if not asked:
         return
     done.before = transaction.tasks(asked)
-    cancelled, retried = _meant(cancels, done.before), _meant(retries, done.before)
+    cancelled, retried = _meant(cancels, done.before), _to_retry(transaction, retries, done)
     by_reason: dict[str, list[Task]] = {}
     for row, target in cancelled:
         by_reason.setdefault(cancel_reason(target.by, target.message), []).append(row)
@@ -100,6 +113,51 @@ def _retry(
         transaction.change(retried, target.changes, steps=0)
         note_due(target.changes.applied_to(retried, now), now, done)
     return meant
+
+
+def _to_retry(
+    transaction: Transaction, retries: Sequence[Target], done: Acted
+) -> list[tuple[Task, Target]]:
+    """Return the tasks to be retried, each once, and note which retries are in conflict."""
+    meant: dict[str, tuple[Task, Target]] = {}
+    for target in retries:
+        conflict: RaytasksError | None = None
+        for row, _ in _meant([target], done.before):
+            if target.revision in (None, row.revision):
+                _, first = meant.setdefault(row.task_id, (row, target))
+                conflict = _conflict(row, target, first)
+            elif not _came_before(transaction, row, target):
+                conflict = _overtaken(row, target)
+        done.conflicts.append(conflict)
+    return list(meant.values())
+
+
+def _came_before(transaction: Transaction, row: Task, target: Target) -> bool:
+    """Return whether a retry was carried out before; the same call may come twice."""
+    assert target.revision is not None, "a retry without a fence"
+    acts = acts_since(transaction.connection, row.task_id, target.revision, 1)
+    wanted = (target.revision, ActionName.RETRY, target.by)
+    if [(act.revision, act.action, act.by) for act in acts] != [wanted]:
+        return False
+    return target.changes is None or target.changes.is_done_in(row)
+
+
+def _overtaken(row: Task, target: Target) -> RaytasksError:
+    if not _changes(row, ActionName.RETRY):
+        return StateConflict(f"the task is {row.state}; {_RETRIABLE}")
+    return RevisionConflict(
+        f"the task has the revision {row.revision} by now, not {target.revision}: it was retried, "
+        "and has ended again; look at it before you retry it once more"
+    )
+
+
+def _conflict(row: Task, target: Target, first: Target) -> StateConflict | None:
+    """Return why a task cannot be retried, None if it can; `first` is its first retry here."""
+    if not _changes(row, ActionName.RETRY):
+        return StateConflict(f"the task is {row.state}; {_RETRIABLE}")
+    if not ask_alike(target.changes, first.changes):
+        return StateConflict(f"another retry came first, so the task is PENDING; {_RETRIABLE}")
+    return None
 
 
 def note_due(task: Task, now: float, done: Acted) -> None:

@@ -5,6 +5,8 @@ See section "Who is to blame for a death" of docs/reliability.md.
 
 from collections.abc import Container
 
+from msgspec.structs import replace
+
 from raytasks.model.states import LossCause
 from raytasks.model.tasks import Running
 from raytasks.protocol.messages import Outcome
@@ -46,15 +48,15 @@ def last_words(
 
     `ended` names the attempts whose outcomes it had reported (runner, task, attempt). Attempts that
     were never sent to it, or have not begun, are released. Of others it may have said how they end
-    with its process; these are not to blame.
+    with its process; these are not to blame. Until that end each could still save files.
     """
     unsent = runner.unsent()
-    unsent |= {(item.task_id, item.attempt) for item in runner.held.values() if item.waits}
-    released = [item for item in runner.held.values() if (item.task_id, item.attempt) in unsent]
+    waiting = unsent | {(item.task_id, item.attempt) for item in runner.held.values() if item.waits}
+    released = [item for item in runner.held.values() if (item.task_id, item.attempt) in waiting]
     begun = [
         item
         for item in runner.held.values()
-        if (item.task_id, item.attempt) not in unsent
+        if (item.task_id, item.attempt) not in waiting
         and (runner.runner_id, item.task_id, item.attempt) not in ended
     ]
     told = {(outcome.task_id, outcome.attempt): outcome for outcome in runner.last_outcomes}
@@ -62,9 +64,12 @@ def last_words(
     is_warm = runner.confirmed and not runner.is_remote
     if runner.is_remote:
         cause = LossCause.OUTSIDE
-    outcomes = [(item, released_outcome(item, now)) for item in released]
+    outcomes = [
+        (item, released_outcome(item, now, sent=(item.task_id, item.attempt) not in unsent))
+        for item in released
+    ]
     outcomes += [
-        (item, told[item.task_id, item.attempt])
+        (item, replace(told[item.task_id, item.attempt], has_files=True))
         for item in begun
         if (item.task_id, item.attempt) in told
     ]

@@ -376,8 +376,11 @@ def lost_outcome(
     )
 
 
-def released_outcome(running: Running, now: float) -> Outcome:
-    """Return the outcome of a released attempt: its runner never got it, or leaves."""
+def released_outcome(running: Running, now: float, *, sent: bool) -> Outcome:
+    """Return the outcome of a released attempt: its runner never got it, or leaves.
+
+    One that was `sent` may have begun, whatever is known of it. So it may have left files.
+    """
     return Outcome(
         running.task_id,
         running.attempt,
@@ -385,6 +388,7 @@ def released_outcome(running: Running, now: float) -> Outcome:
         started_at=running.started_at or running.claimed_at,
         finished_at=now,
         begun=not running.waits,
+        has_files=sent,
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from raytasks.model.acts import canceller
 from raytasks.model.states import WAITING, OutcomeKind, State
-from raytasks.model.tasks import Running, Task, TaskNotFound, UniqueConflict
+from raytasks.model.tasks import RaytasksError, Running, Task, TaskNotFound, UniqueConflict
 from raytasks.protocol.messages import Claim, Outcome
 from raytasks.store.count_changes import Counted, Total
 from raytasks.store.lane_rows import LaneRow, PutOffRow
@@ -278,17 +278,21 @@ class Ledger:
                 runner.acknowledged_logs.append(log.number)
 
     def _answer_actions(self, actions: Iterable[Action], done: Acted) -> None:
-        changed, deleted = iter(done.changed), iter(done.deleted)
+        changed, deleted, conflicts = iter(done.changed), iter(done.deleted), iter(done.conflicts)
         for action in actions:
             match action.verb:
                 case "change":
                     answer_with(action, next(changed))
                 case "delete":
                     answer_with(action, next(deleted))
+                case "retry":
+                    self._answer_action(action, done, next(conflicts))
                 case _:
                     self._answer_action(action, done)
 
-    def _answer_action(self, action: Action, done: Acted) -> None:
+    def _answer_action(
+        self, action: Action, done: Acted, conflict: RaytasksError | None = None
+    ) -> None:
         task_id, answer = action.task_id, action.answer
         before = done.before.get(task_id)
         if before is not None and done.after[task_id].cancel_requested:
@@ -305,4 +309,4 @@ class Ledger:
                 )
             )
         else:
-            answer.set_result((before, done.after[task_id]))
+            answer_with(action, conflict or (before, done.after[task_id]))

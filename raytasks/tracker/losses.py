@@ -77,9 +77,10 @@ class Losses:
         if self.has_outcome(running):
             return
         key, runner = (running.task_id, running.attempt), self._fleet.runners.get(running.runner_id)
-        if runner is not None and key not in runner.unsent():
+        sent = runner is None or key not in runner.unsent()
+        if runner is not None and sent:
             self._fleet.unsure.add(key)
-        self._inbox.outcomes.append((running, released_outcome(running, self._clock())))
+        self._inbox.outcomes.append((running, released_outcome(running, self._clock(), sent=sent)))
         self._wake.set()
 
     def release_runner(self, runner_id: str) -> int:

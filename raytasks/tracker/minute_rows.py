@@ -18,19 +18,40 @@ _Place = tuple[int, Pair]
 
 
 class MinuteRows:
-    """The minutes of the recent past, in slots of some seconds, and what of them is unwritten."""
+    """The minutes of the recent past, in slots of some seconds, and what of them is unwritten.
+
+    A minute that was written and forgotten is never begun again, as that would replace its row.
+    """
 
     def __init__(self) -> None:
+        self._first = 0  # no minute before it is begun
         self._minutes: dict[_Place, dict[str, Tally]] = {}
         self._unwritten: set[_Place] = set()
         self._unconfirmed: set[_Place] = set()
 
     def add(self, at: int, pair: Pair, tally: Tally) -> None:
-        """Add what happened in the slot that begins at a time (in seconds since the epoch)."""
+        """Add what happened in the slot that begins at a time (in seconds since the epoch).
+
+        After the clock was set back, it is added to the first minute that may still change.
+        """
         minute, offset = divmod(at, 60)
-        slots = self._minutes.setdefault((minute, pair), {})
-        slots.setdefault(str(offset), Tally()).add(tally)
-        self._unwritten.add((minute, pair))
+        self._add(minute, pair, str(offset), tally)
+
+    def _add(self, minute: int, pair: Pair, slot: str, tally: Tally) -> None:
+        is_over = minute < self._first
+        slots = self._minutes.setdefault((max(minute, self._first), pair), {})
+        if is_over:
+            slot = next(reversed(slots), slot)  # the order of slots is that of time
+        slots.setdefault(slot, Tally()).add(tally)
+        self._unwritten.add((max(minute, self._first), pair))
+
+    def begin_at(self, minute: int) -> None:
+        """Begin no minute before this one: the database may have rows of them."""
+        self._first = max(self._first, minute)
+        for place in [place for place in self._minutes if place[0] < self._first]:
+            self._unwritten.discard(place)
+            for slot, tally in self._minutes.pop(place).items():
+                self._add(*place, slot, tally)
 
     def adopt(self, minute: int, pair: Pair, slots: Mapping[str, Tally]) -> None:
         """Add what an earlier tracker has written, before what came since."""
@@ -87,6 +108,7 @@ class MinuteRows:
         ]
         for place in over:
             del self._minutes[place]
+            self._first = max(self._first, place[0] + 1)
 
     def _rows(self, places: Iterable[_Place]) -> Iterator[MinuteRow]:
         for minute, pair in places:

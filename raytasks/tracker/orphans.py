@@ -24,11 +24,14 @@ SWEEP_SECONDS = 6 * 3600.0
 """Seconds between two searches."""
 
 AGE_SECONDS = 86_400.0
-"""Minimum age of a task's id, in seconds: far longer than any submission takes."""
+"""Minimum age of files without a task, in seconds: far longer than any submission takes."""
 
 SEEN_SECONDS = 3600.0
 """Seconds for which files must be seen without a task before they go, whatever the wall clock
-says."""
+says. If their id does not tell its age, it is `AGE_SECONDS` instead."""
+
+_TIMED_VERSIONS = (7, 8)
+"""The versions of UUIDs that begin with a time: of tasks that are submitted, and of schedules."""
 
 _CHUNK = 500
 _RETRY_SECONDS = 60.0
@@ -88,10 +91,11 @@ class Orphans:
                 )
             self._warned = True
             return []
-        lonely = await self._without_task([name for name in task_ids if self._is_old(name)])
+        needed = {name: seconds for name in task_ids if (seconds := self._needed(name)) is not None}
+        lonely = await self._without_task(list(needed))
         now = self._monotonic()
         self._seen = {name: self._seen.get(name, now) for name in lonely}
-        given_up = [name for name, since in self._seen.items() if now - since >= SEEN_SECONDS]
+        given_up = [name for name, since in self._seen.items() if now - since >= needed[name]]
         for start in range(0, len(given_up), _CHUNK):
             await self._give_up(given_up[start : start + _CHUNK])
         return given_up
@@ -119,7 +123,15 @@ class Orphans:
         await ticker.access.write(write)
         log.info("files of %s tasks that are not there are given up", len(task_ids))
 
-    def _is_old(self, task_id: str) -> bool:
-        """Return whether an id was made long ago: our ids begin with the time in milliseconds."""
+    def _needed(self, task_id: str) -> float | None:
+        """Return for how many seconds files must be seen without a task; None if they are new.
+
+        Our ids begin with the time in milliseconds. Others come from the outbox, and may be any.
+        """
         made = uuid.UUID(task_id)
-        return made.version == 7 and self._clock() - (made.int >> 80) / 1000 > AGE_SECONDS
+        if made.version not in _TIMED_VERSIONS:
+            return AGE_SECONDS
+        age = self._clock() - (made.int >> 80) / 1000
+        if age < 0:  # the clock was set back, or this is no time
+            return AGE_SECONDS
+        return SEEN_SECONDS if age > AGE_SECONDS else None

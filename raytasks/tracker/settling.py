@@ -47,7 +47,7 @@ def settlement_of(
         run_at=now + _delay(event, outcome.delay_seconds) if waits else now,
         charged=outcome.charged,
         company=_company(running, outcome),
-        # Nobody knows whether a lost attempt has left files.
+        # Nobody knows whether a lost attempt has left files. Other outcomes say what is known.
         has_files=outcome.has_files or outcome.result_ref is not None or outcome.kind in CRASHES,
         large_checkpoint=running.large_checkpoint,
         result=outcome.result if outcome.kind is OutcomeKind.SUCCEEDED else None,

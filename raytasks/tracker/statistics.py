@@ -257,9 +257,9 @@ class Stats:
                     self._note_held(key, now)
             if number % _ADOPTED == 0:
                 yield
+        self._rows.begin_at(restored.next_minute)
         for number, (minute, key, slots) in enumerate(restored.recent, start=1):
-            if key in self._series:
-                self._rows.adopt(minute, key, slots)
+            self._rows.adopt(minute, key, slots)
             if number % _ADOPTED == 0:
                 yield
         self.histograms.restore(restored.histograms)

@@ -24,7 +24,8 @@ class Restored:
     """The statistics of earlier trackers, as of `now` (seconds since the epoch of time).
 
     Any thread may fill it, while it is not shared. Rows come in the order of their minutes. The
-    `backlogs` are how many tasks of a pair waited after its last row.
+    `backlogs` are how many tasks of a pair waited after its last row. No row from before the
+    `next_minute` is kept as it is.
     """
 
     def __init__(self, now: float) -> None:
@@ -36,6 +37,7 @@ class Restored:
         self._coarse: dict[Pair, Tally] = {}  # of ten minutes; older rows need no finer steps
         self._block = 0
         self._this_minute = int(now // 60)
+        self.next_minute = self.first_minute
 
     @property
     def first_minute(self) -> int:
@@ -50,6 +52,8 @@ class Restored:
             for tally in slots.values():
                 if tally.backlog is not None:
                     self.backlogs[pair] = tally.backlog[1]
+            if minute < self._this_minute - 1:
+                self.next_minute = max(self.next_minute, minute + 1)
             if minute < self._this_minute - _HOUR_MINUTES:
                 self._add_coarse(minute, pair, slots.values())
                 continue

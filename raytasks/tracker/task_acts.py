@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from raytasks.model.states import TRANSITIONS, Event
 from raytasks.model.tasks import StateConflict, Task
 from raytasks.protocol.commands import CancelTask, ChangeTask, DeleteTask, RetryTask, TaskCommand
 from raytasks.tracker.backlog import answer_of
@@ -39,12 +38,8 @@ async def _cancel(ticker: Ticker, command: CancelTask) -> Task:
 
 async def _retry(ticker: Ticker, command: RetryTask) -> Task:
     action = Action("retry", command.task_id, command.namespace, command.by)
-    action.changes = command.changes
-    before, after = await _act(ticker, action)
-    if before.state not in TRANSITIONS[Event.RETRY].sources:
-        raise StateConflict(
-            f"the task is {before.state}; only FAILED and CANCELLED tasks can be retried"
-        )
+    action.changes, action.revision = command.changes, command.revision
+    _, after = await _act(ticker, action)
     return _checked(after)
 
 

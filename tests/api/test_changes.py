@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 from pydantic import BaseModel
 
 from raytasks.handling.declaration import handler, handler_of
@@ -314,6 +315,57 @@ async def test_a_retry_may_have_other_values(small: Api) -> None:
     assert (ended["state"], ended["result"]["value"]) == ("COMPLETED", 3)
     assert ended["attempt"] == 2
     assert [act["action"] for act in ended["actions"]] == ["retry", "change"]
+
+
+async def test_a_call_of_the_tracker_that_arrives_twice_retries_once(small: Api) -> None:
+    """The second one comes when the task has failed again."""
+    failed = await small.finished(await small.submit(payload={"step": "permanent"}))
+    execute = small.service.tracker.execute
+
+    async def delivered_twice(command: Any) -> Any:
+        await execute(command)
+        await small.finished(failed)
+        return await execute(command)
+
+    small.service.tracker.execute = delivered_twice  # type: ignore[method-assign]
+    answer = await small.client.post(f"/tasks/{failed['task_id']}/retry")
+    assert answer.status_code == 202, answer.text
+    small.service.tracker.execute = execute  # type: ignore[method-assign]
+    task = await read(small, failed)
+    assert (task["state"], task["attempt"]) == ("FAILED", 2)
+
+
+async def test_a_retry_that_names_the_revision_may_be_sent_again(small: Api) -> None:
+    failed = await small.finished(await small.submit(payload={"step": "permanent"}))
+    path = f"/tasks/{failed['task_id']}/retry"
+    match = {"If-Match": f'"{failed["revision"]}"'}
+    for _ in range(2):
+        answer = await small.client.post(path, headers=match)
+        assert answer.status_code == 202, answer.text
+        assert (await small.finished(failed))["attempt"] == 2
+    for body in ({"payload": {"value": 1}}, {"priority": 4}):
+        answer = await small.client.post(path, headers=match, json=body)
+        assert answer.status_code == 412, answer.text
+    assert (await small.client.post(path, headers={"If-Match": "3"})).status_code == 422
+    again = await small.client.post(path)  # somebody who has seen how it failed
+    assert again.status_code == 202, again.text
+    assert (await small.finished(failed))["attempt"] == 3
+
+
+async def test_a_retry_that_comes_between_is_in_conflict_with_another(small: Api) -> None:
+    failed = await small.finished(await small.submit(payload={"step": "permanent"}))
+    execute = small.service.tracker.execute
+
+    async def overtaken(command: Any) -> Any:
+        await execute(replace(command, by="ben"))
+        await small.finished(failed)
+        return await execute(command)
+
+    small.service.tracker.execute = overtaken  # type: ignore[method-assign]
+    answer = await small.client.post(f"/tasks/{failed['task_id']}/retry")
+    assert answer.status_code == 409, answer.text
+    assert "it was retried" in answer.json()["detail"]
+    assert (await read(small, failed))["attempt"] == 2
 
 
 async def test_a_checkpoint_ends_with_its_payload(small: Api) -> None:

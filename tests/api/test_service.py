@@ -27,7 +27,7 @@ ROUTES = {
     ("/tasks/{task_id}/events", "get"): {"200", "404", "422", "503"},
     ("/tasks/{task_id}", "patch"): {*_SETTING, "404", "409", "412", "428", "429"},
     ("/tasks/{task_id}", "delete"): {"204", "404", "409", "422", "503"},
-    ("/tasks/{task_id}/retry", "post"): {*_SETTING - {"200"}, "202", "404", "409", "429"},
+    ("/tasks/{task_id}/retry", "post"): {*_SETTING - {"200"}, "202", "404", "409", "412", "429"},
     ("/tasks/{task_id}/cancel", "post"): {"202", "404", "409", "422", "503"},
     ("/tasks/{task_id}/artifacts", "get"): {"200", "404", "422", "503"},
     ("/bulk", "post"): _SUBMISSION,

@@ -84,6 +84,7 @@ CALLS: list[tuple[Callable[[Any], Any], str, str, Any]] = [
      "/tasks/?state=FAILED&tag=a%2Fb&cursor=x%3D&limit=3", None),
     (lambda c: c.retry("../x"), "POST", "/tasks/..%2Fx/retry", None),
     (lambda c: c.retry("x", priority=1), "POST", "/tasks/x/retry", {"priority": 1}),
+    (lambda c: c.retry("x", revision=3), "POST", "/tasks/x/retry", None),
     (lambda c: c.update("x", revision=3, payload=None, tags=[]), "PATCH", "/tasks/x",
      {"payload": None, "tags": []}),
     (lambda c: c.bulk_delete(tag="t"), "POST", "/bulk",
@@ -293,6 +294,13 @@ class TestTryingAgain:
         assert [item.headers["If-Match"] for item in wire.requests] == ['"3"'] * 3
         with pytest.raises(RevisionChanged):
             wired(problem(412)).do(lambda c: c.update(ID, revision=3, priority=1))
+
+    def test_a_retry_is_sent_again_if_it_names_its_revision(self, wired: type[Wire]) -> None:
+        wire = wired(REFUSED, problem(503), ok(revision=4))
+        assert wire.do(lambda c: c.retry(ID, revision=3, priority=1)) == {"revision": 4}
+        assert [item.headers["If-Match"] for item in wire.requests] == ['"3"'] * 3
+        with pytest.raises(RevisionChanged):
+            wired(problem(412)).do(lambda c: c.retry(ID, revision=3))
 
     def test_a_deletion_is_sent_again(self, wired: type[Wire]) -> None:
         for first in ((), (problem(503),), (problem(503), problem(503))):

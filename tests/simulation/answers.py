@@ -45,6 +45,16 @@ class Answers:
         # One that was retried during an answer that came before is retried for this one too.
         return self._checker.retried[row.task_id] > 0
 
+    def refused(self, task_id: str, revision: int) -> None:
+        """Check that a retry of this revision that is refused was not carried out."""
+        found = self._reader.execute(
+            "SELECT 1 FROM task_actions "
+            "WHERE task_id = ? AND revision = ? AND action = 'retry' AND bulk_id IS NULL",
+            (task_id, revision),
+        ).fetchone()
+        if found is not None:
+            self._fail(f"{task_id} is said not to be retried at {revision}, and was")
+
     def changed(self, task_id: str, revision: int) -> None:
         """Check the change of a task of this revision that is answered.
 

@@ -17,6 +17,7 @@ from raytasks.model.tasks import (
     Duplicate,
     NewTask,
     RaytasksError,
+    RevisionConflict,
     StateConflict,
     StoreUnavailable,
     TaskNotFound,
@@ -292,14 +293,22 @@ class Clients:
             row = self.world.checker.rows.get(task_id)
             if row is None or row.state not in ("FAILED", "CANCELLED") or plan.endless:
                 continue
-            self.world.account.retries[task_id] += self.world.times_delivered
-            try:
-                await self.ask(RetryTask(task_id, self.world.account.space_of(task_id)))
-            except AWAY:
-                continue
-            except (StateConflict, TaskNotFound):
+            self.world.account.retries[task_id] += 1
+            space = self.world.account.space_of(task_id)
+            command = RetryTask(task_id, space, revision=row.revision)
+            for tries in range(20):
+                try:
+                    await self.ask(command)
+                except AWAY:  # it may have arrived
+                    if not tries and plan.number % 2:
+                        self.begin(self.canceller(task_id, 0.5))  # it could be retried again then
+                    await asyncio.sleep(self._draw.uniform(0.05, 0.5))
+                    continue
+                except (StateConflict, RevisionConflict):
+                    self.world.answers.refused(task_id, row.revision)
+                except TaskNotFound:
+                    pass
                 return
-            return
 
     async def waiter(self, task_id: str) -> None:
         """Wait for a task's end, as long as it takes."""

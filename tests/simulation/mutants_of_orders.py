@@ -1,4 +1,4 @@
-"""Mutants of what people order, of namespaces, and of runners that are given up."""
+"""Mutants of what people order, of calls that come twice, and of runners that are given up."""
 
 from tests.simulation.mutant import Mutant
 
@@ -105,6 +105,19 @@ MUTANTS_OF_ORDERS = (
         "            self._count(done.counts, done.totals)\n"
         "        self.stats.count(done.counts, done.totals, self._clock())\n"
         "        for task_id in done.marked:\n",
+    ),
+    # Calls that come twice
+    Mutant(
+        "a retry that comes twice retries twice",
+        "raytasks.tracker.acting",
+        "            if target.revision in (None, row.revision):\n",
+        "            if target.task_id == row.task_id:\n",
+    ),
+    Mutant(
+        "a retry that comes twice is refused",
+        "raytasks.tracker.acting",
+        "            elif not _came_before(transaction, row, target):\n",
+        "            else:\n",
     ),
     # Runners that are given up
     Mutant(

@@ -90,7 +90,6 @@ class World:
         self.retention_seconds = self.draw.choice((None, None, 2.0, 20.0))
         self.account.pruning_after = self.retention_seconds
         self.checker.made_again = self._made_again
-        self.times_delivered = 3
         self.faults_stop = asyncio.Event()
         self.broken: str | None = None
         self.cut_short = False

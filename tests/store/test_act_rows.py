@@ -1,14 +1,17 @@
 """Acts of people: the acts on tasks, and the audit, in the transaction of the change."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from msgspec import json
 
 from raytasks.model.acts import ActionName, NewAudit
 from raytasks.model.bulk_operations import NewBulk
+from raytasks.model.changes import TaskChanges
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.task_events import EventQuery, StateEntry
+from raytasks.model.tasks import RaytasksError, RevisionConflict, StateConflict
 from raytasks.protocol.queries import AuditList, TaskActs, TaskEvents
 from raytasks.store import act_rows
 from raytasks.store.store import Store
@@ -105,6 +108,55 @@ def test_of_two_people_in_one_tick_the_first_did_it(tracking: Tracking) -> None:
     run_tick(tracking.store, TickInput(NOW, tracking.epoch, 1, cancels=work))
     assert audit(tracking) == [("cancel", "anna", task_id(1))]
     assert "not needed" in (tracking.task(1).cancel_reason or "")
+
+
+class TestRetriesOfARevision:
+    """A call may come twice, also long after the first: nobody knows whether that arrived."""
+
+    def again(self, tracking: Tracking, by: str = "anna", **values: Any) -> RaytasksError | None:
+        """Retry the first task as it was when it was cancelled; return the conflict."""
+        changes = TaskChanges(**values) if values else None
+        target = Target(task_id(1), by=by, changes=changes, revision=1)
+        [conflict] = tracking.tick(retries=[target]).acted.conflicts
+        return conflict
+
+    @pytest.mark.parametrize("values", [{}, {"payload": "1", "priority": 3}], ids=["plain", "new"])
+    def test_it_is_retried_once(self, tracking: Tracking, values: dict[str, Any]) -> None:
+        tracking.submit(1, max_attempts=1)
+        tracking.tick(cancels=[task_id(1)])
+        for _ in range(2):
+            assert self.again(tracking, **values) is None
+            assert (tracking.state(1), tracking.task(1).revision) == (State.PENDING, 2)
+        [running] = tracking.claim()
+        assert self.again(tracking, **values) is None
+        tracking.settle(running, OutcomeKind.FAILED)
+        assert self.again(tracking, **values) is None
+        assert (tracking.state(1), tracking.task(1).revision) == (State.FAILED, 4)
+        assert acts(tracking, 1)[1:] == [("retry", "anna", 1, NOW)]
+        told = sorted(item[:2] for item in audit(tracking))
+        assert told == [("cancel", "ops"), ("retry", "anna")]
+
+    def test_that_of_another_person_or_with_other_values_is_in_conflict(
+        self, tracking: Tracking
+    ) -> None:
+        tracking.submit(1, max_attempts=1)
+        tracking.tick(cancels=[task_id(1)])
+        assert self.again(tracking, payload="1") is None
+        assert isinstance(self.again(tracking, payload="2"), StateConflict)
+        assert isinstance(self.again(tracking, "ben", payload="1"), StateConflict)
+        [running] = tracking.claim()
+        tracking.settle(running, OutcomeKind.FAILED)
+        assert isinstance(self.again(tracking, payload="2"), RevisionConflict)
+        assert isinstance(self.again(tracking, "ben", payload="1"), RevisionConflict)
+        assert (tracking.state(1), tracking.task(1).payload) == (State.FAILED, "1")
+
+    def test_of_a_revision_that_had_another_act_it_is_in_conflict(self, tracking: Tracking) -> None:
+        tracking.submit(1)
+        tracking.tick(cancels=[task_id(1)], by="anna")
+        target = Target(task_id(1), by="anna", revision=0)
+        [conflict] = tracking.tick(retries=[target]).acted.conflicts
+        assert isinstance(conflict, RevisionConflict)
+        assert tracking.state(1) is State.CANCELLED
 
 
 def test_of_a_cancel_and_a_retry_in_one_tick_only_what_changed_something_is_told(

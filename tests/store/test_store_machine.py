@@ -643,9 +643,18 @@ class StoreMachine(RuleBasedStateMachine):
             task.task_id, by="ops", changes=TaskChanges(**values), revision=task.revision + step
         )
         if with_retry:
-            self.tracking.tick(retries=[target, target])
-            if task.state in (State.FAILED, State.CANCELLED) and self.retried(task):
-                self.apply(task, values)
+            conflicts = self.tracking.tick(retries=[target, target]).acted.conflicts
+            found = {type(conflict) for conflict in conflicts}
+            if task.state not in (State.FAILED, State.CANCELLED):
+                # One of the revision before may be known already: then it was carried out.
+                known = step == -1 and task.state is State.PENDING and self.is_so(task, values)
+                assert found == {StateConflict} or (known and found == {type(None)})
+            elif step:
+                assert found == {RevisionConflict}
+            else:
+                assert found == {type(None)}
+                if self.retried(task):
+                    self.apply(task, values)
             return
         answers = self.tracking.tick(changes=[target] * (1 + again)).acted.changed
         if task.state not in WAITING:

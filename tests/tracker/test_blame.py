@@ -3,10 +3,12 @@
 from collections import Counter
 
 import pytest
+from msgspec.structs import replace
 
+from raytasks.model.handler_info import REMOTE_POOL
 from raytasks.model.states import LossCause, OutcomeKind, State
 from raytasks.model.tasks import Running
-from raytasks.protocol.messages import Outcome
+from raytasks.protocol.messages import Claim, Outcome
 from raytasks.protocol.queries import TasksById
 from raytasks.store.store import Store
 from raytasks.tracker.averages import Averages
@@ -214,6 +216,31 @@ class TestLastWords:
         assert self.words([one, two], last) == {
             task_id(1): (OutcomeKind.TIMED_OUT, True, None),
             task_id(2): (OutcomeKind.RELEASED, True, None),
+        }
+
+    def test_until_its_end_an_attempt_can_save_files_whatever_was_said(self) -> None:
+        runner = RunnerState("r1", "r1", "concurrent", "g", NOW, confirmed=True)
+        one = self.running(1)
+        runner.held = {one.task_id: one}
+        runner.last_outcomes = [outcome(one, OutcomeKind.TIMED_OUT, has_files=False)]
+        [(_, end)] = last_words(
+            runner, "it died", NOW, ended=(), out_of_memory=False, cause=LossCause.PROCESS
+        )
+        assert end.has_files is True
+
+    def test_only_what_was_sent_may_have_left_files(self) -> None:
+        """To look for files costs a call to the object store for each task."""
+        runner = RunnerState("r1", "r1", REMOTE_POOL, "g", NOW, confirmed=True)
+        sent, unsent = (replace(self.running(number), waits=True) for number in (1, 2))
+        runner.held = {item.task_id: item for item in (sent, unsent)}
+        runner.undelivered = [Claim(unsent.task_id, "short", 1, "{}", 0, 3, None, None)]
+        runner.batch = runner.sent + 1
+        said = last_words(
+            runner, "it died", NOW, ended=(), out_of_memory=False, cause=LossCause.PROCESS
+        )
+        assert {item.task_id: (end.kind, end.has_files) for item, end in said} == {
+            sent.task_id: (OutcomeKind.RELEASED, True),
+            unsent.task_id: (OutcomeKind.RELEASED, False),
         }
 
     def test_only_the_others_are_to_blame(self) -> None:

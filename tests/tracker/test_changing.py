@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from msgspec import json
 
 from raytasks.model.changes import TaskChanges
 from raytasks.model.controls import Limit
@@ -18,7 +19,7 @@ from raytasks.model.tasks import (
     TaskNotFound,
 )
 from raytasks.protocol import codec
-from raytasks.protocol.commands import ChangeTask, DeleteTask, RetryTask
+from raytasks.protocol.commands import CancelTask, ChangeTask, DeleteTask, RetryTask
 from raytasks.protocol.queries import TasksById
 from raytasks.store.store import Store
 from raytasks.tracker.acting import Target
@@ -59,6 +60,41 @@ class TestInOneTick:
         assert isinstance(other, RevisionConflict)
         assert tracking.task(1).priority == 3
 
+    def test_of_two_retries_with_other_values_the_first_counts(self, store: Store) -> None:
+        """The second is told that its values do not count, as it would be a tick later."""
+        tracking = Tracking(store)
+        tracking.submit(1)
+        tracking.tick(cancels=[task_id(1)])
+        asked = [TaskChanges(payload="1"), TaskChanges(payload="1"), TaskChanges(payload="2"), None]
+        work = [Target(task_id(1), changes=changes) for changes in asked]
+        first, again, other, plain = tracking.tick(retries=work).acted.conflicts
+        assert (first, again) == (None, None)
+        assert isinstance(other, StateConflict)
+        assert isinstance(plain, StateConflict)
+        assert (tracking.task(1).payload, tracking.task(1).state) == ("1", State.PENDING)
+
+    def test_of_two_retries_with_one_large_payload_both_count(self, store: Store) -> None:
+        tracking = Tracking(store)
+        tracking.submit(1)
+        tracking.tick(cancels=[task_id(1)])
+        refs = [json.encode({"bytes": 9, "sha256": "a", "name": name}).decode() for name in "xy"]
+        work = [
+            Target(task_id(1), changes=TaskChanges(payload="null", payload_ref=ref)) for ref in refs
+        ]
+        assert tracking.tick(retries=work).acted.conflicts == [None, None]
+        assert tracking.task(1).payload_ref == refs[0]
+
+    def test_a_retry_of_what_cannot_be_retried_is_in_conflict(self, store: Store) -> None:
+        tracking = Tracking(store)
+        tracking.submit(1, 2)
+        work = [task_id(number) for number in (1, 3, 2)]
+        done = tracking.tick(cancels=[task_id(2)], retries=work).acted
+        waits, unknown, just_cancelled = done.conflicts
+        assert "PENDING" in str(waits)
+        assert unknown is None  # who asked is told that there is no such task
+        assert "PENDING" in str(just_cancelled)
+        assert tracking.state(2) is State.CANCELLED
+
     def test_what_is_retried_is_not_deleted(self, store: Store) -> None:
         tracking = Tracking(store)
         tracking.submit(1)
@@ -75,6 +111,21 @@ class TestInOneTick:
         assert isinstance(first, Task)
         assert isinstance(second, TaskNotFound)
         assert done.acted.after[task_id(1)].state is State.CANCELLED
+
+
+async def test_two_people_retry_a_task_with_other_values_at_once(tracker: Tracker) -> None:
+    await tracker.submit([new_task(1)])
+    await tracker.execute(CancelTask(task_id(1)))
+    mine, yours = await asyncio.gather(
+        *(
+            tracker.execute(RetryTask(task_id(1), by=by, changes=TaskChanges(payload=payload)))
+            for by, payload in (("ann", "1"), ("bob", "2"))
+        ),
+        return_exceptions=True,
+    )
+    assert isinstance(mine, Task)
+    assert mine.payload == "1"
+    assert isinstance(yours, StateConflict)
 
 
 def test_what_has_begun_no_longer_expires(store: Store) -> None:

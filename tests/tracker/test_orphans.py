@@ -10,6 +10,7 @@ import pytest
 
 from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.artifacts.large_values import LargeValues
+from raytasks.model.schedule_specs import ScheduleKey
 from raytasks.model.tasks import NewTask, StoreUnavailable
 from raytasks.protocol.queries import TasksById
 from raytasks.store.transaction import Superseded
@@ -18,6 +19,7 @@ from raytasks.tracker import orphans as module
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.orphans import AGE_SECONDS, SEEN_SECONDS, Orphans
 from raytasks.tracker.retention import Retention
+from raytasks.tracker.schedule_book import task_id_of
 from tests.making import new_task
 from tests.tracking import FaultyStore, tracker_on
 
@@ -82,6 +84,42 @@ async def test_the_payload_of_a_submission_that_never_came_to_be_goes(place: Pla
     assert await place.sweep() == []
 
 
+async def test_those_of_a_schedule_go_too(place: Place) -> None:
+    """Their ids are of another version, and begin with the time of the schedule."""
+    key = ScheduleKey("default", "nightly")
+    lost, known = (task_id_of(key, START - seconds, START) for seconds in (5, 6))
+    for name in (lost, known):
+        place.artifacts.save(name, "report.pdf", b"x")
+    await place.tracker.submit([new_task(1, task_id=known)])
+    place.clock.advance(AGE_SECONDS - 10)
+    for _ in range(2):
+        assert await place.sweep() == []
+        place.clock.advance(SEEN_SECONDS)
+    assert await place.sweep() == [lost]
+    assert place.there() == {known}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "9f2c0f0e-5d0b-4c39-9d4c-0a0a5a3a7f10",
+        "ffffffff-ffff-8c39-9d4c-0a0a5a3a7f10",
+        "00000000-0000-0000-0000-000000000000",
+    ],
+    ids=["chance", "no time", "nothing"],
+)
+async def test_an_id_that_tells_no_time_must_be_seen_for_a_day(place: Place, name: str) -> None:
+    """A row of the outbox may bring any id."""
+    place.artifacts.save(name, "picture.png", b"x")
+    for _ in range(4):
+        assert await place.sweep() == []
+        place.clock.advance(AGE_SECONDS / 4 - 1)
+    assert await place.sweep() == []
+    place.clock.advance(4)
+    assert await place.sweep() == [name]
+    assert place.there() == set()
+
+
 async def test_one_on_its_way_stays(place: Place) -> None:
     young = large(place.values, START)
     place.clock.advance(AGE_SECONDS - 10)
@@ -130,7 +168,20 @@ async def test_where_another_database_keeps_its_files_nothing_is_touched(
     assert "ARTIFACTS_URL" in record.getMessage()
 
 
-async def test_what_is_no_task_of_ours_is_not_looked_at(place: Place) -> None:
+async def test_what_cannot_be_of_a_task_is_not_looked_at(place: Place) -> None:
+    files, root = place.artifacts._place
+    for name in ("pictures", str(uuid.uuid4()).upper(), uuid.uuid4().hex):
+        files.makedirs(f"{root}/{name}", exist_ok=True)
+        files.pipe_file(f"{root}/{name}/picture.png", b"x")
+    place.clock.advance(AGE_SECONDS + 1)
+    for _ in range(3):
+        assert await place.sweep() == []
+        place.clock.advance(AGE_SECONDS)
+    assert place.there() == set()
+    assert len(files.ls(root, detail=False)) == 4  # and the mark
+
+
+async def test_an_id_without_a_time_is_not_old_by_the_wall_clock(place: Place) -> None:
     place.artifacts.save(str(uuid.uuid4()), "picture.png", b"x")
     place.clock.advance(AGE_SECONDS + 1)
     for _ in range(3):

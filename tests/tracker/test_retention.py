@@ -9,8 +9,10 @@ import pytest
 
 from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.artifacts.large_values import ArtifactLost, LargeValues
+from raytasks.model.handler_info import REMOTE_POOL, SHARED_POOL
+from raytasks.model.states import OutcomeKind
 from raytasks.model.tasks import NewTask, StoreUnavailable, TaskNotFound
-from raytasks.protocol.commands import CancelTask, RetryTask
+from raytasks.protocol.commands import CancelTask, DeleteTask, RetryTask
 from raytasks.protocol.messages import Claim
 from raytasks.protocol.queries import AuditList, TasksById
 from raytasks.store import files
@@ -20,8 +22,15 @@ from raytasks.tracker import retention as module
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.pruning_pace import MAX_REST_SECONDS
 from raytasks.tracker.retention import Retention
-from tests.making import NOW, ids, new_task, task_id
-from tests.tracking import PATIENCE, FaultyStore, ScriptedRunner, tracker_on
+from tests.making import NOW, ids, new_task, outcome, task_id
+from tests.tracking import (
+    PATIENCE,
+    FaultyStore,
+    ScriptedRunner,
+    let_run,
+    tracker_on,
+    wait_final,
+)
 
 DAY = 86_400.0
 
@@ -69,6 +78,59 @@ async def test_nothing_is_looked_for_where_a_task_has_no_files(
     assert await retention(tracker, clock, removed).prune() == 2
     assert removed == []
     assert await tracker.read(TasksById(ids([1, 2]))) == {}
+
+
+class TestFilesOfEarlierAttempts:
+    """The first attempt of a task saves a file; the last one saves none, and knows of none."""
+
+    async def left(self, tracker: Tracker, clock: FakeClock, place: Path) -> list[str]:
+        """Let the second attempt succeed, delete the task, and return the names of its files."""
+        other = ScriptedRunner(tracker, "other")
+        [claim] = await other.claim()
+        other.end(claim)
+        await wait_final(tracker, claim.task_id, PATIENCE)
+        await other.hang_up()
+        await tracker.execute(DeleteTask(claim.task_id))
+        artifacts = ArtifactStore(str(place))
+        await Retention(tracker, artifacts.remove, seconds=None, clock=clock).remove_due()
+        return [name for name, _ in artifacts.list(claim.task_id)]
+
+    async def begun(self, tracker: Tracker, place: Path, pool: str = SHARED_POOL) -> ScriptedRunner:
+        runner = ScriptedRunner(tracker, "first", pool=pool)
+        await tracker.submit([new_task(1)])
+        [claim] = await runner.claim()
+        ArtifactStore(str(place)).save(claim.task_id, "part.csv", b"1;2")
+        return runner
+
+    @pytest.mark.parametrize("pool", [SHARED_POOL, REMOTE_POOL])
+    async def test_it_was_given_back(
+        self, tracker: Tracker, clock: FakeClock, tmp_path: Path, pool: str
+    ) -> None:
+        """So do a drain, `stop`, and `deploy`. The report of its beginning may be on its way."""
+        runner = await self.begun(tracker, tmp_path, pool)
+        assert tracker.release_runner("first") == 1
+        tracker.mark_lost("first", "stopped")
+        assert await self.left(tracker, clock, tmp_path) == []
+        await runner.hang_up()
+
+    async def test_its_remote_runner_died_before_it_told_of_the_beginning(
+        self, tracker: Tracker, clock: FakeClock, tmp_path: Path
+    ) -> None:
+        runner = await self.begun(tracker, tmp_path, REMOTE_POOL)
+        tracker.mark_lost("first", "it died")
+        assert await self.left(tracker, clock, tmp_path) == []
+        await runner.hang_up()
+
+    async def test_its_runner_said_how_it_ends_with_the_process(
+        self, tracker: Tracker, clock: FakeClock, tmp_path: Path
+    ) -> None:
+        runner = await self.begun(tracker, tmp_path)
+        running = tracker.fleet.running[task_id(1)]
+        runner.send(last_outcomes=(outcome(running, OutcomeKind.RELEASED),))
+        await let_run()
+        tracker.mark_lost("first", "it ended itself")
+        assert await self.left(tracker, clock, tmp_path) == []
+        await runner.hang_up()
 
 
 async def test_rows_go_first_so_that_a_retry_keeps_all_or_finds_nothing(

@@ -17,11 +17,12 @@ from raytasks.model.tasks import Running
 from raytasks.protocol.commands import CancelTask, StartBulk
 from raytasks.protocol.messages import Claim, Outcome
 from raytasks.protocol.queries import Statistics, StatsHistory, TaskCounts
-from raytasks.store.stats_rows import StatsWrite, write_stats
+from raytasks.store.stats_rows import MinuteRow, RowKey, StatsWrite, tallies_of, write_stats
 from raytasks.store.store import Store
 from raytasks.testing import FakeClock
 from raytasks.tracker import statistics as module
 from raytasks.tracker.core import Tracker
+from raytasks.tracker.minute_rows import MinuteRows
 from raytasks.tracker.statistics import WRITE_SECONDS, Stats
 from raytasks.tracker.windows import Window
 from tests.making import NOW, bulk_filter, new_task, task_id
@@ -56,6 +57,46 @@ def completed(stats: Stats, now: float, namespace: str = "default") -> tuple[int
     windows = stats.view(namespace, now)["windows"]
     minute, hour, day = (windows[name]["completed"] for name in ("minute", "hour", "day"))
     return minute, hour, day
+
+
+def per_minute(store: Store) -> list[int]:
+    """Return how many tasks have completed, by the rows of the statistics."""
+    return [sum(tally.completed for tally in tallies) for tallies in tallies_in(store)]
+
+
+def tallies_in(store: Store) -> list[list[Tally]]:
+    return [list(tallies_of(row.data).values()) for row in sorted(store.stats_since(0))]
+
+
+class Rows:
+    """The rows of the statistics, kept in memory."""
+
+    def __init__(self) -> None:
+        self._rows: dict[RowKey, MinuteRow] = {}
+
+    @property
+    def completed(self) -> int:
+        rows = (tallies_of(row.data).values() for row in self._rows.values())
+        return sum(tally.completed for tallies in rows for tally in tallies)
+
+    def restart(self, now: float) -> Stats:
+        """Return the statistics of the next tracker."""
+        stats = Stats()
+        first = stats.first_minute(now)
+        stats.restore([row for key, row in sorted(self._rows.items()) if key[0] >= first], now)
+        return stats
+
+    def write(self, stats: Stats, now: float, *, fails: bool = False) -> None:
+        work = stats.to_write(now)
+        if work is not None and not fails:
+            self._rows |= {(row.minute, row.namespace, row.task_type): row for row in work.rows}
+            stats.written()
+
+    def write_all(self, stats: Stats, now: float) -> None:
+        """Write until nothing is left, on a clock that goes on."""
+        while stats.write_due < math.inf:
+            now += WRITE_SECONDS
+            self.write(stats, now)
 
 
 class TestHistograms:
@@ -268,6 +309,94 @@ class TestWriting:
         assert stats.to_write(NOW - 3600) is not None
         note(stats, NOW - 3599)
         assert stats.to_write(NOW - 3599) is None
+
+    def test_a_clock_that_was_set_back_replaces_no_minute(self, store: Store) -> None:
+        stats = Stats()
+        stats.restore([], NOW)
+        start = NOW // 60 * 60
+        for minute, number in enumerate((100, 1, 1, 1, 1, 1)):
+            for _ in range(number):
+                note(stats, start + 60 * minute + 10)
+            self.written(stats, store, start + 60 * minute + 20)
+        assert per_minute(store) == [100, 1, 1, 1, 1, 1]
+        for second in (30, 40, 50):
+            note(stats, start + second)
+            self.written(stats, store, start + second + 5)
+        assert per_minute(store) == [100, 1, 1, 4, 1, 1]  # the last three may still change
+        note(stats, start + 60 * 6)
+        self.written(stats, store, start + 60 * 6)
+        assert per_minute(store) == [100, 1, 1, 4, 1, 1, 1]
+
+    def test_after_a_clock_was_set_back_the_backlog_goes_on_from_its_last(self) -> None:
+        rows, pair = MinuteRows(), ("default", "short")
+        rows.begin_at(1)
+        for at, backlog in ((70, (0, 5)), (100, (5, 7)), (10, (7, 9)), (20, (9, 3))):
+            rows.add(at, pair, Tally(backlog=backlog))
+        [row] = rows.take(1)
+        assert row.minute == 1
+        assert [item.backlog for item in tallies_of(row.data).values()] == [(0, 5), (5, 3)]
+
+    def test_a_clock_that_was_ahead_for_a_moment_moves_no_minute_after_it(
+        self, store: Store
+    ) -> None:
+        stats = Stats()
+        stats.restore([], NOW)
+        start = NOW // 60 * 60
+        for minute in (0, 1, 600, 2, 3):
+            note(stats, start + 60 * minute)
+            self.written(stats, store, start + 60 * minute)
+        first = int(start // 60)
+        minutes = [row.minute - first for row in sorted(store.stats_since(0))]
+        assert minutes == [0, 1, 2, 3, 600]
+
+    @pytest.mark.parametrize("before", [True, False], ids=["before the reading", "after it"])
+    def test_the_next_tracker_replaces_no_minute_either(self, store: Store, before: bool) -> None:
+        stats = Stats()
+        stats.restore([], NOW)
+        start = NOW // 60 * 60
+        for minute in (0, 1, 2):
+            note(stats, start + 60 * minute)
+            self.written(stats, store, start + 60 * minute)
+        now = start + 300
+        successor = Stats()
+        if before:
+            note(successor, start + 10)
+        successor.restore(store.stats_since(successor.first_minute(now)), now)
+        if not before:
+            note(successor, start + 10)
+        self.written(successor, store, start + 20)
+        assert per_minute(store) == [1, 1, 1, 1]
+
+    def test_what_was_not_restored_for_want_of_room_is_not_replaced(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        stats = Stats()
+        stats.restore([], NOW)
+        note(stats, NOW)
+        self.written(stats, store, NOW)
+        successor = Stats()
+        monkeypatch.setattr(module, "MAX_SERIES", 0)
+        successor.restore(store.stats_since(successor.first_minute(NOW)), NOW)
+        monkeypatch.setattr(module, "MAX_SERIES", 1)
+        note(successor, NOW + 1)
+        self.written(successor, store, NOW + WRITE_SECONDS)
+        assert per_minute(store) == [2]
+
+    @pytest.mark.parametrize("seed", range(20))
+    def test_whatever_the_clock_does_nothing_is_lost(self, seed: int) -> None:
+        chance, now, number, rows = random.Random(seed), NOW, 0, Rows()
+        stats = rows.restart(now)
+        for _ in range(400):
+            now += chance.choice([0.5, 3.0, 20.0, 100.0, 100.0, -1.0, -70.0, -900.0, 4000.0])
+            note(stats, now, task_type=chance.choice(["short", "long"]))
+            number += 1
+            if chance.random() < 0.8:
+                rows.write(stats, now, fails=chance.random() < 0.2)
+            if chance.random() < 0.05:
+                rows.write_all(stats, now)
+                stats = rows.restart(now + chance.choice([0.0, 0.0, 300.0, -300.0]))
+        rows.write_all(stats, now)
+        assert rows.completed == number
 
     def test_a_write_that_failed_is_made_up_for(self, store: Store) -> None:
         stats = Stats()

@@ -191,9 +191,11 @@ async def test_a_step_writes_little(keeper: Keeper, monkeypatch: pytest.MonkeyPa
 
 async def test_a_minute_that_is_still_to_be_written_waits(keeper: Keeper) -> None:
     """After a long outage: rows replace those of the same minute, so they are not folded yet."""
-    keeper.write(a_day(pairs=1, minutes=100))
+    keeper.clock.advance(-99 * 60)
     await keeper.upkeep.restore()
     note(keeper.stats, NOW - 99 * 60)
+    keeper.write(a_day(pairs=1, minutes=100))
+    keeper.clock.advance(99 * 60)
     keeper.stats.view("team-0", NOW)
     await keeper.upkeep.tidy()
     assert len(keeper.minutes()) == 100

@@ -10,7 +10,7 @@ import pytest
 from raytasks.model.handler_info import REMOTE_POOL
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import RaytasksError, StoreUnavailable
-from raytasks.protocol.commands import CancelTask
+from raytasks.protocol.commands import CancelTask, RetryTask
 from raytasks.protocol.messages import Claim, Report
 from raytasks.protocol.queries import Health, TaskDetail, TasksById
 from raytasks.store.transaction import Superseded
@@ -172,6 +172,18 @@ class TestOutage:
         assert (found[0].state, found[0].failures, len(found[1])) == (State.RETRYING, 1, 1)
         assert tracker.backlog == 2
         assert tracker.fleet.running == {}
+
+    async def test_a_retry_whose_commit_is_in_doubt_is_made_once(
+        self, tracker: Tracker, store: FaultyStore
+    ) -> None:
+        await submit(tracker, 1)
+        cancelled = await tracker.execute(CancelTask(task_id(1)))
+        command = RetryTask(task_id(1), revision=cancelled.revision)
+        store.answer_is_lost = True
+        with suppress(StoreUnavailable):
+            await tracker.execute(command)
+        retried = await tracker.execute(command)  # its replica sends it again
+        assert (retried.state, retried.revision) == (State.PENDING, cancelled.revision + 1)
 
     async def test_claims_whose_commit_is_in_doubt_are_given_back_uncharged(
         self, tracker: Tracker, runner: ScriptedRunner, store: FaultyStore

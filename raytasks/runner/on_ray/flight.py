@@ -96,6 +96,7 @@ class Flight:
             return Start(self.begun, spent=True)
         self.begun += 1
         self.place = place
+        self.attempt.ran_elsewhere = True
         if self.begun == 1:
             self.attempt.started_at = now
         passed = now - self.attempt.started_at

@@ -106,6 +106,7 @@ def execute(plan: RunnerPlan, claim: Claim, task_runner: Any) -> Outcome:
             claim, checkpoint=start.checkpoint, checkpoint_ref=start.checkpoint_ref
         )
         attempt.lines_before = start.lines
+        attempt.ran_elsewhere = True
     attempt.tries_again = lambda error: may_ray_retry(spec.ray_options, error, start.number)
     channel = RemoteChannel(attempt, task_runner, start.number)
     attempt.ask_stop = channel.stop_reason

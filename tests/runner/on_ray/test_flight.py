@@ -1,8 +1,12 @@
 """An attempt in Ray's hands: its tries, its times, and what an error of Ray's makes of it."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+import ray
 from msgspec.structs import replace
 from pydantic import BaseModel
 from ray.exceptions import (
@@ -17,11 +21,15 @@ from ray.exceptions import (
 
 from raytasks import PermanentError, handler
 from raytasks.handling.declaration import handler_of
+from raytasks.handling.registry import Registry
 from raytasks.model.states import OutcomeKind
+from raytasks.observe.traces import TraceParenting
 from raytasks.protocol.messages import Claim, Outcome
 from raytasks.runner.attempt import Attempt
+from raytasks.runner.on_ray import remote_attempt
 from raytasks.runner.on_ray.flight import MAX_UNBEGUN, Flight
-from raytasks.runner.on_ray.remote_attempt import Place
+from raytasks.runner.on_ray.remote_attempt import Place, Start
+from raytasks.runner.plan import RunnerPlan
 from raytasks.runner.workplace import Workplace
 
 HOUR = 3600.0
@@ -142,6 +150,39 @@ class TestRemovedPlacementGroup:
         outcome = flown.excused(replace(failed, retryable=False, delay_seconds=9.0))
         assert outcome.kind is OutcomeKind.LOST
         assert (outcome.retryable, outcome.delay_seconds) == (True, 0.0)
+
+
+def test_only_its_own_process_knows_whether_an_attempt_saved_files() -> None:
+    flown = flight(Clock())
+    assert flown.outcome_of(WorkerCrashedError()).has_files is False
+    flown.begin(Place("n1", "w1", token="one"), 1000.0)
+    cause = ValueError("its result cannot be sent")
+    errors = [TaskCancelledError(), RayTaskError("f", "", cause), RuntimeError("odd"), *DEATHS]
+    assert [flown.outcome_of(error).has_files for error in errors] == [True] * len(errors)
+    assert flown.attempt.stopped().has_files is True
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_try_does_not_know_what_an_earlier_one_has_saved(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Here:
+        get_node_id = get_worker_id = get_task_id = lambda _: "here"
+
+    registry = Registry([handler_of(handler("apart", isolated=True)(apart))])
+    monkeypatch.setattr(ray, "get_runtime_context", Here)
+    monkeypatch.setattr(remote_attempt, "_registry", lambda _: registry)
+    monkeypatch.setattr(remote_attempt, "insist", lambda *_, **__: Start(number))
+    monkeypatch.setattr(Workplace, "enter", lambda _: None)
+    plan = SimpleNamespace(
+        artifacts_url=str(tmp_path),
+        offload_bytes=100,
+        max_result_bytes=100,
+        trace_parenting=TraceParenting.LINK,
+    )
+    claim = Claim("t1", "apart", 1, "{}", 0, 3, None, None)
+    outcome = remote_attempt.execute(cast("RunnerPlan", plan), claim, SimpleNamespace(started=None))
+    assert (outcome.kind, outcome.has_files) == (OutcomeKind.SUCCEEDED, number > 0)
 
 
 def test_a_try_that_asks_again_is_the_same_try() -> None:
