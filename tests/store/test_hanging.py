@@ -213,6 +213,7 @@ class TestCalls:
         with store.transaction(now=1.0) as transaction:
             transaction.renew(epoch)
             transaction.finish()
+            assert transaction.connection  # what was sent together is carried out by now
             with pytest.raises(StoreUnavailable, match="lock"):
                 other.renew(epoch, 2.0)
         other.renew(epoch, 2.0)
