@@ -66,6 +66,7 @@ async def task_stream(
     after: EventId | None = query.after
     told: TaskProgress | None = None
     known = False
+    silence = _Silence()
     async with service.waiting_room.place():
         with service.watch.listening(query.task_id) as news:
             while True:
@@ -85,6 +86,7 @@ async def task_stream(
                     text, known = RETRY + text, True
                 if text:
                     yield text
+                    silence.broken()
                 if over:
                     return
                 if page.events:
@@ -92,8 +94,9 @@ async def task_stream(
                 if page.more:
                     continue
                 told = page.progress
-                while not await _heard(news.wait):
+                while not await silence.heard(news.wait):
                     yield HEARTBEAT
+                    silence.broken()
 
 
 async def feed_stream(
@@ -113,11 +116,13 @@ async def feed_stream(
                 yield text
             place = told = (feed.epoch, feed.last)
             yield place_alone("{}:{}".format(*place))
+            silence = _Silence()
             while True:
-                pieces = await _heard(queue.get)
+                pieces = await silence.heard(queue.get)
                 if pieces is None:
                     yield HEARTBEAT if told == place else place_alone("{}:{}".format(*place))
                     told = place
+                    silence.broken()
                     continue
                 for piece in pieces:
                     if (piece.epoch, piece.last) <= place:
@@ -126,6 +131,7 @@ async def feed_stream(
                         piece = await service.events.changes(*place)  # noqa: PLW2901
                     for text in _feed_texts(piece, place[1], wanted):
                         yield text
+                        silence.broken()
                     place = (piece.epoch, piece.last)
 
 
@@ -145,10 +151,23 @@ def _feed_texts(feed: Feed, after: int, wanted: FeedFilter) -> list[bytes]:
     return texts + [b"".join(blocks[start : start + _CHANGES_AT_ONCE]) for start in starts]
 
 
-async def _heard(listen: Callable[[], Awaitable[Heard]]) -> Heard | None:
-    """Return what `listen` returns, or None when it is time for a heartbeat."""
-    try:
-        async with asyncio.timeout(HEARTBEAT_SECONDS):
-            return await listen()
-    except TimeoutError:
-        return None
+class _Silence:
+    """The silence of a stream, which begins again with all that is sent, and with nothing else."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.broken()
+
+    def broken(self) -> None:
+        """Note that something was sent just now."""
+        self._ends_at = self._loop.time() + HEARTBEAT_SECONDS
+
+    async def heard(self, listen: Callable[[], Awaitable[Heard]]) -> Heard | None:
+        """Return what `listen` returns, or None when it is time for a heartbeat."""
+        if self._loop.time() >= self._ends_at:
+            return None
+        try:
+            async with asyncio.timeout_at(self._ends_at):
+                return await listen()
+        except TimeoutError:
+            return None

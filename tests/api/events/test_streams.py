@@ -1,6 +1,7 @@
 """The streams of events, over the real tracker and a real runner."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -424,6 +425,16 @@ class TestRestart:
         assert epochs[2] == epochs[1] == epochs[0] + 1
 
 
+async def change_again_and_again(api: Api, task: dict[str, Any]) -> None:
+    """Change a task without a pause, until it is cancelled."""
+    path = f"/tasks/{task['task_id']}"
+    tag = (await api.client.get(path)).headers["ETag"]
+    for number in itertools.count():
+        headers = {"If-Match": tag}
+        answer = await api.client.patch(path, json={"priority": number % 5}, headers=headers)
+        tag = answer.raise_for_status().headers["ETag"]
+
+
 class TestClients:
     async def test_one_that_leaves_leaves_nothing_behind(self, idle_api: Api) -> None:
         task = await idle_api.submit()
@@ -459,6 +470,28 @@ class TestClients:
         async with all_of(idle_api, last) as client:
             await client.until(lambda: b"id: " in client.body)
             assert client.events == []
+
+    async def test_one_that_hears_of_nothing_wanted_has_heartbeats(
+        self, idle_api: Api, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """However much happens that is left out: silence is what the client hears."""
+        monkeypatch.setattr(streams, "HEARTBEAT_SECONDS", 0.2)
+        task = await idle_api.submit()
+        async with (
+            stream(idle_api, task, type="log") as one,
+            all_of(idle_api, tag="none") as other,
+        ):
+            await other.until(lambda: b"id: " in other.body)
+            places = other.body.count(b"id: ")
+            busy = asyncio.ensure_future(change_again_and_again(idle_api, task))
+            try:
+                await one.until(lambda: one.body.count(b": \n\n") >= 3)
+                await other.until(lambda: other.body.count(b"id: ") >= places + 3)
+                assert not busy.done()
+            finally:
+                busy.cancel()
+                await asyncio.gather(busy, return_exceptions=True)
+            assert one.events == other.events == []
 
     async def test_one_that_does_not_read_is_dropped(
         self, idle_api: Api, monkeypatch: pytest.MonkeyPatch
