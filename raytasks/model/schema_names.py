@@ -20,6 +20,11 @@ def check_schema(name: str) -> str:
     return name
 
 
+def quoted(schema: str) -> str:
+    """Return the name of a schema for SQL, where it may also be a word of the language: `user`."""
+    return f'"{schema}"'
+
+
 def with_schema(url: str, schema: str) -> str:
     """Return a database URL that names the schema.
 

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import sqlite3
 import subprocess
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -38,30 +39,38 @@ def back_up(url: str, target: Path) -> int:
     """
     if target.exists():
         raise BackupFailed(f"{target} is there already; name a new file")
-    part = target.with_name(f"{target.name}.part")
+    part: Path | None = None
     database = Database(url, reads_only=True)
     try:
         with database.reading() as connection:
             if database.tables().present(connection) is None:
                 raise BackupFailed("the database has no tables of raytasks")
+        part = _new_file(target)
         if database.is_sqlite:
             _copy(database.url, part)
         else:
             _dump(database, part)
         os.rename(part, target)
     except OSError as error:
-        raise BackupFailed(f"{error.filename or target}: {error.strerror}") from error
+        raise BackupFailed(f"{target}: {error.strerror}") from error
     finally:
         database.close()
-        with contextlib.suppress(OSError):
-            part.unlink()
+        if part is not None:
+            with contextlib.suppress(OSError):
+                part.unlink()
     return target.stat().st_size
+
+
+def _new_file(target: Path) -> Path:
+    """Make an empty file beside `target`, which nobody has used, and return it."""
+    part = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}.part")
+    part.touch(exist_ok=False)
+    return part
 
 
 def _copy(url: URL, part: Path) -> None:
     """Copy a file in one transaction that reads. Writers go on, and their log grows meanwhile."""
     try:
-        part.parent.resolve(strict=True)
         with (
             contextlib.closing(open_sqlite(url, timeout=_BUSY_SECONDS)) as source,
             contextlib.closing(sqlite3.connect(part)) as copy,

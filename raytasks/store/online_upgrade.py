@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Dialect, Engine, Select, Update, bindparam, s
 from sqlalchemy.schema import CreateIndex, Index
 
 from raytasks.model.lane_names import PLAIN_LANE, lane_of
+from raytasks.model.schema_names import quoted
 from raytasks.model.states import FINAL, State
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.store.count_steps import NAMESPACES
@@ -163,7 +164,7 @@ def _lanes(connection: Connection) -> list[tuple[str, str]]:
 def _indexes(connection: Connection, schema: str | None = None) -> dict[Any, bool]:
     """Return the indexes of tasks by name, each with whether it is valid."""
     schema = schema or _schema_of(connection)
-    table = {"p_table": f"{schema}.tasks" if schema else "tasks"}
+    table = {"p_table": f"{quoted(schema)}.tasks" if schema else "tasks"}
     return {row.relname: row.indisvalid for row in connection.execute(_INDEXES, table)}
 
 
@@ -191,7 +192,7 @@ def _build(index: Index, dialect: Dialect, schema: str | None = None) -> str:
 
 def _drop(name: str, schema: str | None) -> str:
     return (
-        f"DROP INDEX CONCURRENTLY IF EXISTS {schema}.{name}"
+        f"DROP INDEX CONCURRENTLY IF EXISTS {quoted(schema)}.{name}"
         if schema
         else (f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
     )

@@ -16,6 +16,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, inspect, text
 
+from raytasks.model.schema_names import quoted
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.store import online_upgrade, outbox_function
 from raytasks.store.service_tables import tracker_epoch
@@ -136,8 +137,8 @@ class TablesUpgrade:
             lacks = not (missing or outbox_function.is_there(connection))
         if self._schema is not None and (missing or later or lacks):
             if present is None:
-                output.write(f"CREATE SCHEMA IF NOT EXISTS {self._schema};\n")
-            output.write(f"SET search_path = {self._schema};\n\n")
+                output.write(f"CREATE SCHEMA IF NOT EXISTS {quoted(self._schema)};\n")
+            output.write(f"SET search_path = {quoted(self._schema)};\n\n")
         if missing:
             command.upgrade(config, f"{present or 'base'}:head", sql=True)
         if lacks:
@@ -155,9 +156,9 @@ class TablesUpgrade:
         if not allowed:
             raise TablesRefused(
                 f"the schema {self._schema} is not there, and {user} may not make it; "
-                f"run: CREATE SCHEMA {self._schema} AUTHORIZATION {user}"
+                f"run: CREATE SCHEMA {quoted(self._schema)} AUTHORIZATION {user}"
             )
-        connection.execute(text(f"CREATE SCHEMA {self._schema}"))
+        connection.execute(text(f"CREATE SCHEMA {quoted(self._schema)}"))
 
 
 _ELSEWHERE = {

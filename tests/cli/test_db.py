@@ -63,7 +63,7 @@ class TestScript:
         for _ in range(2):
             done = run("db", "upgrade", "--sql", "--database-url", url)
             assert done.code == 0, done.err
-            assert done.out.startswith("CREATE SCHEMA IF NOT EXISTS own;\n")
+            assert done.out.startswith('CREATE SCHEMA IF NOT EXISTS "own";\n')
             assert "CREATE TABLE tasks" in done.out
         assert run("db", "upgrade", "--database-url", url).code == 0
         done = run("db", "upgrade", "--sql", "--database-url", url)

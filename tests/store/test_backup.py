@@ -79,6 +79,16 @@ class TestSqlite:
             back_up(sqlite_url, tmp_path / "copy.db")
         assert (tmp_path / "copy.db").read_text() == "mine"
 
+    @pytest.mark.parametrize("content", [b"mine", b""])
+    def test_a_part_of_another_name_is_not_ours(
+        self, sqlite_url: str, tmp_path: Path, open_store: OpenStore, content: bytes
+    ) -> None:
+        part = tmp_path / "copy.db.part"
+        part.write_bytes(content)
+        filled(open_store(sqlite_url))
+        back_up(sqlite_url, tmp_path / "copy.db")
+        assert part.read_bytes() == content
+
     def test_without_tables_there_is_none(self, tmp_path: Path) -> None:
         (tmp_path / "empty.db").touch()
         with pytest.raises(BackupFailed, match="no tables of raytasks"):
@@ -139,6 +149,17 @@ class TestPostgresql:
             back_up(postgres_url, tmp_path / "tasks.dump")
         assert not list(tmp_path.glob("tasks.dump*"))
 
-    def test_what_pg_dump_says_is_told(self, postgres_url: str, tmp_path: Path) -> None:
-        with pytest.raises(BackupFailed, match=r"could not open output file .*No such file"):
+    def test_what_pg_dump_says_is_told(
+        self, postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        program = tmp_path / "pg_dump"
+        program.write_text("#!/bin/sh\necho 'pg_dump: error: no space' >&2\nexit 1\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        with pytest.raises(BackupFailed, match=r"^pg_dump: error: no space$"):
+            back_up(postgres_url, tmp_path / "tasks.dump")
+        assert not list(tmp_path.glob("tasks.dump*"))
+
+    def test_a_folder_that_is_not_there_is_told(self, postgres_url: str, tmp_path: Path) -> None:
+        with pytest.raises(BackupFailed, match=r"nowhere/tasks\.dump: No such file"):
             back_up(postgres_url, tmp_path / "nowhere" / "tasks.dump")

@@ -29,7 +29,8 @@ from tests.tracking import ScriptedRunner, tracker_on, until
 
 OpenStore = Callable[..., Store]
 
-SCHEMA = "own_schema"
+SCHEMA = "user"
+"""A word of SQL: what does not quote it fails."""
 
 USERS = MetaData()
 """The tables of the database's user, in `public`."""
@@ -150,7 +151,7 @@ class TestSchemaOfItsOwn:
                 open_store(url).upgrade()
             assert str(caught.value) == (
                 "the schema elsewhere is not there, and guest may not make it; "
-                "run: CREATE SCHEMA elsewhere AUTHORIZATION guest"
+                'run: CREATE SCHEMA "elsewhere" AUTHORIZATION guest'
             )
             with psycopg.connect(postgres_url, autocommit=True) as connection:
                 connection.execute("CREATE SCHEMA elsewhere AUTHORIZATION guest")
