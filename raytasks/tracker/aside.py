@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raytasks.model.tasks import StoreUnavailable
+from raytasks.store.refusals import error_name
 from raytasks.tracker.inbox import Inbox
 
 MAX_BYTES = 16_000_000
@@ -72,6 +73,10 @@ class Aside:
             self._name(refused)
         elif self.bytes + group.bytes <= MAX_BYTES or not self._kept:
             self._kept.append(refused)
+
+    def name(self, what: str, error: Exception) -> None:
+        """Name something that is kept elsewhere, and retried there."""
+        self._name(_Refused(what, None, error, self._monotonic()))
 
     def _name(self, refused: _Refused) -> None:
         """Name a command that was answered with an error; the same one is named once."""
@@ -190,7 +195,7 @@ class Aside:
             "list": [
                 {
                     "what": item.name,
-                    "error": _described(item.error),
+                    "error": error_name(item.error),
                     "tries": item.tries,
                     "seconds_ago": round(now - item.since, 3),
                 }
@@ -209,9 +214,3 @@ class Aside:
 
 def _max_pause(error: Exception) -> float:
     return _MAX_PAUSE_AWAY if isinstance(error, StoreUnavailable) else _MAX_PAUSE
-
-
-def _described(error: Exception) -> str:
-    """Return an error's class name: its text may hold user data, or names of hosts and users."""
-    cause = error.__cause__ or error
-    return type(getattr(cause, "orig", None) or cause).__name__

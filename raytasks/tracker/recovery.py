@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from raytasks.model.tasks import RaytasksError, StoreUnavailable
+from raytasks.store.refusals import error_name, traceback_of
 from raytasks.store.transaction import FenceBroken, Superseded
 from raytasks.tracker.access import AWAY, StoreAccess, TakenOver
 from raytasks.tracker.aside import Aside
+from raytasks.tracker.awaited_commands import RowRefused
 from raytasks.tracker.inbox import Inbox
 from raytasks.tracker.ledger import Ledger
 from raytasks.tracker.tick import TickInput
@@ -183,9 +185,14 @@ class Recovery:
         await self._access.sit_out(error)
         await self.settle_doubt(error)
 
-    async def settle_doubt(self, error: StoreUnavailable) -> None:
-        """Repeat a cheap write until it succeeds; then reload if a commit is in doubt."""
+    async def settle_doubt(self, error: StoreUnavailable) -> bool:
+        """Repeat a cheap write until it succeeds; then reload if a commit is in doubt.
+
+        Returns whether it succeeded at once: then the database is there.
+        """
+        tries = 0
         while True:
+            tries += 1
             try:
                 await self._memory.renew()
                 break
@@ -201,8 +208,13 @@ class Recovery:
         # Not earlier: only now is no transaction of ours open any more. See `Store.renew`.
         if error.in_doubt:
             await self._memory.reload()
+        return tries == 1
 
     async def _sit_out(self, taken: Inbox, work: TickInput, error: StoreUnavailable) -> None:
+        if taken.trial:
+            is_there = await self.settle_doubt(error)
+            taken.fail(RowRefused(error, doubtful=True) if is_there else StoreUnavailable(AWAY))
+            return
         if taken.probe:
             # A refused command that fails again proves little: other commands wait only if a cheap
             # write fails too.
@@ -279,7 +291,11 @@ class Recovery:
             await self.sit_out(StoreUnavailable(f"{type(error).__name__}: {error}"))
 
     def _set_aside(self, taken: Inbox, error: Exception) -> None:
-        log.error("%s cannot be stored", taken.names()[-1], exc_info=error)
+        if taken.handings:  # its reader goes on with it
+            taken.fail(RowRefused(error))
+            return
+        name = taken.names()[-1]
+        log.error("%s cannot be stored: %s", name, error_name(error), exc_info=traceback_of(error))
         taken.fail(RaytasksError(f"cannot be stored: {type(error).__name__}"))
         self.aside.add(taken, error)
 
@@ -289,7 +305,8 @@ class Recovery:
         Returns whether there is such a part.
         """
         if self._part is not None:
-            log.error("%s fail; they are left out for now", self._part, exc_info=error)
+            text, shown = "%s fail; they are left out for now: %s", traceback_of(error)
+            log.error(text, self._part, error_name(error), exc_info=shown)
             self.aside.bar(self._part, error)
             self._parts_suspected = bool(self._parts)
             return True

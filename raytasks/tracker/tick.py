@@ -113,8 +113,9 @@ class TickResult:
     tick looked for the next due time, it is in `next_due`; the same for `next_expiry`. The flag
     `cut` says that more could have been claimed at once. The `waits` are the seconds for which
     claimed tasks had been due. The `ready_changes` are by lane. The `findings` are those of the
-    plan's questions. The schedules that fired are in `fired`, and the tasks of the outbox that
-    this tick had to store in `handed`. All prunings took `pruning_seconds`.
+    plan's questions. The schedules that fired are in `fired`. The tasks of the outbox that this
+    tick had to store are in `handed`, and the ids of rows that others have locked in `locked`. All
+    prunings took `pruning_seconds`.
     """
 
     duplicates: Accepted = field(default_factory=Accepted)
@@ -133,6 +134,7 @@ class TickResult:
     fired: list[Fired] = field(default_factory=list)
     pruning_seconds: float = 0.0
     handed: list[NewTask] = field(default_factory=list)
+    locked: Container[str] = ()
 
 
 def run_tick(store: Store, work: TickInput) -> TickResult:
@@ -183,7 +185,10 @@ def _prune(transaction: Transaction, work: TickInput, done: TickResult) -> None:
 
 
 def _submit(transaction: Transaction, work: TickInput, done: TickResult) -> None:
-    new, entries = work.submissions, take_rows(transaction, work.outbox) if work.outbox else []
+    new = work.submissions
+    entries: list[OutboxEntry] = []
+    if work.outbox:
+        entries, done.locked = take_rows(transaction, work.outbox)
     if entries:
         done.handed = [entry.task for entry in entries if entry.refusal is None]
         new = [*new, *done.handed]

@@ -15,7 +15,7 @@ from raytasks.protocol.queries import OutboxTask
 from raytasks.store import outbox_rows
 from raytasks.store.schema import tasks
 from raytasks.store.store import Store
-from raytasks.tracker import outbox_reader
+from raytasks.tracker import outbox_book, outbox_reader
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.outbox_intake import OutboxEntry, entry_of
 from raytasks.tracker.outbox_state import outbox_reasons
@@ -163,14 +163,14 @@ def test_the_place_of_a_malformed_row_is_not_taken_from_another(sqlite_store: St
     write_rows(sqlite_store, outbox_values(1))
     write_raw(sqlite_store, outbox_values(1) | {"id": b"b"})
     with sqlite_store._database.writing() as connection:
-        assert outbox_rows.take(connection, ["rowid 1", "rowid 2", "rowid 3"]) == {"rowid 2"}
-        assert outbox_rows.take(connection, [task_id(1)]) == {task_id(1)}
+        assert outbox_rows.take(connection, ["rowid 1", "rowid 2", "rowid 3"]).taken == {"rowid 2"}
+        assert outbox_rows.take(connection, [task_id(1)]).taken == {task_id(1)}
 
 
 async def test_a_row_that_breaks_its_check_stops_no_other(
     store_url: str, open_store: Callable[..., Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outbox_reader, "_FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(outbox_book, "_FIRST_PAUSE", 0.05)
     store, breaks = open_store(store_url), True
 
     def breaking(row: OutboxRow, *rest: Any) -> OutboxEntry:

@@ -15,7 +15,7 @@ from raytasks.protocol.commands import SetNamespace
 from raytasks.protocol.queries import AuditList, TasksById
 from raytasks.store import outbox_rows
 from raytasks.store.store import Store
-from raytasks.tracker import outbox_reader
+from raytasks.tracker import outbox_book, outbox_reader
 from raytasks.tracker.core import Tracker
 from tests.making import NOW, new_task, task_id
 from tests.outbox_tools import (
@@ -194,10 +194,10 @@ async def test_a_row_that_is_written_twice_is_one_task(outbox_store: Store) -> N
 async def test_a_row_that_breaks_its_tick_stops_no_other(
     outbox_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outbox_reader, "_FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(outbox_book, "_FIRST_PAUSE", 0.05)
     take, breaks = outbox_rows.take, True
 
-    def breaking(connection: Any, ids: Any) -> set[str]:
+    def breaking(connection: Any, ids: Any) -> outbox_rows.TakenRows:
         if breaks and task_id(2) in ids:
             raise ZeroDivisionError
         return take(connection, ids)
