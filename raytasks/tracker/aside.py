@@ -156,7 +156,7 @@ class Aside:
         outage that is over would be told without end.
         """
         known = self._parts.get(part)
-        if known is not None and isinstance(known.error, StoreUnavailable):
+        if known is not None and _is_away(known.error):
             self.admit(part)
         elif known is not None:
             known.due_at = self._monotonic() + known.pause
@@ -180,7 +180,7 @@ class Aside:
     def away(self) -> str | None:
         """Return what is wrong with the database, if it was away for a part of ticks; else None."""
         errors = (item.error for item in self._parts.values())
-        return next((str(error) for error in errors if isinstance(error, StoreUnavailable)), None)
+        return next((str(error) for error in errors if _is_away(error)), None)
 
     def report(self) -> dict[str, Any]:
         """Return what was set aside, as `/health` shows it: the count, and the names of some."""
@@ -213,4 +213,9 @@ class Aside:
 
 
 def _max_pause(error: Exception) -> float:
-    return _MAX_PAUSE_AWAY if isinstance(error, StoreUnavailable) else _MAX_PAUSE
+    return _MAX_PAUSE_AWAY if _is_away(error) else _MAX_PAUSE
+
+
+def _is_away(error: Exception) -> bool:
+    """Return whether the database was away, and did not only miss a lock that others hold."""
+    return isinstance(error, StoreUnavailable) and not error.is_locked

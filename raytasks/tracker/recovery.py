@@ -19,7 +19,8 @@ from raytasks.tracker.aside import Aside
 from raytasks.tracker.awaited_commands import RowRefused
 from raytasks.tracker.inbox import Inbox
 from raytasks.tracker.ledger import Ledger
-from raytasks.tracker.tick import TickInput
+from raytasks.tracker.lock_care import LockCare
+from raytasks.tracker.tick import TickInput, TickResult
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,11 @@ commands are tried in parts."""
 MAX_CULPRITS = 8
 """Maximum number of commands of one tick that are set aside when the error does not name a
 command."""
+
+MAX_LOCKED = 3
+"""Maximum number of commands of one tick that are refused for a lock while none can be stored."""
+
+LOCKED = "another session of the database has locked what this needs; try again soon"
 
 STATISTICS = "statistics"
 SCHEDULES = "schedules"
@@ -60,6 +66,7 @@ class _Round:
     """One round over the commands of a failed tick, in parts."""
 
     stored: bool = False
+    locked: int = 0
     failed: list[tuple[Inbox, Exception]] = field(default_factory=list)
 
 
@@ -75,6 +82,7 @@ class Recovery:
         self._memory = memory
         self._monotonic = memory.monotonic
         self.aside = Aside(memory.monotonic)
+        self.care = LockCare(memory.monotonic)
         self._failures = 0  # in a row; a cheap write in between does not reset it
         self._waiting = False  # commands wait that could not be stored
         self._fence_broken = False
@@ -106,6 +114,10 @@ class Recovery:
         if self._parts_suspected:  # commands alone, until the cause is clear
             taken.alone = True
         return taken
+
+    def is_careful(self, taken: Inbox) -> bool:
+        """Return whether the next tick waits only briefly for locks of others."""
+        return self.care.is_taken or taken.alone or self._bare or self._part is not None
 
     def takes_part(self, part: str) -> bool:
         """Return whether a part other than commands goes into the next tick."""
@@ -139,12 +151,13 @@ class Recovery:
 
     # After a tick
 
-    def succeeded(self, taken: Inbox) -> bool:
+    def succeeded(self, taken: Inbox, work: TickInput, done: TickResult) -> bool:
         """Record that a tick was committed. Returns whether that ends an outage.
 
         It does not while commands wait that could not be stored. The database may accept some
         writes and refuse others, e.g. when its disk is nearly full.
         """
+        self.care.note(work, done)
         if self._round is not None and taken.count:
             self._round.stored = True
         if taken.probe:
@@ -221,6 +234,9 @@ class Recovery:
             self.aside.again(taken, error)
             await self.settle_doubt(error)
             return
+        if error.is_locked and await self.settle_doubt(error):
+            await self._pass_lock(taken, work, error)
+            return
         if taken.alone:
             taken.refuse(StoreUnavailable(AWAY))
             if taken.count and not self._inbox.try_again(taken):
@@ -238,6 +254,32 @@ class Recovery:
         if self._failures >= MAX_FAILURES:
             self._failures = 0
             self._try_in_parts(error)
+
+    async def _pass_lock(self, taken: Inbox, work: TickInput, error: StoreUnavailable) -> None:
+        """Find what needs a lock that others hold. Nobody else is refused: the database is there.
+
+        If nothing at all can be stored, the lock is as good as an outage.
+        """
+        if taken.alone:
+            if not taken.is_about_one:
+                self._failed_in_round(taken, error)
+                return
+            self._round = round_ = self._round or _Round()
+            round_.locked += 1
+            taken.refuse(StoreUnavailable(LOCKED))
+            if taken.count:
+                self._failed_in_round(taken, error)
+            is_last = not self._inbox.suspects or round_.locked > MAX_LOCKED
+            if is_last and not round_.stored:
+                self._inbox.put_back_suspects()
+                await self.sit_out(error)
+        elif self._part is not None or self._bare:
+            self._bar_parts(work, error)
+        else:
+            self._inbox.put_back(taken)
+            if self.care.is_taken:
+                self._try_in_parts(error)
+            self.care.begin()
 
     def _try_in_parts(self, error: Exception) -> None:
         """Try the commands of a tick that failed too often in halves, then its other parts."""
