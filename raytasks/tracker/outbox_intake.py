@@ -47,6 +47,10 @@ from raytasks.store.refusals import error_name, error_text
 UNREADABLE_TYPE = "unreadable"
 """The type of a task whose row does not tell a type that it can have."""
 
+_LIST_OF_OPTIONS = (
+    "the third argument of raytasks_submit_v1, its options, must be a JSON object and no list, "
+    """e.g. '{"priority": 5}'"""
+)
 _MAX_TYPE = 100  # characters, as in the table
 _SPARE_BYTES = 65_536
 
@@ -147,12 +151,20 @@ def _read(row: OutboxRow, terms: OutboxTerms) -> Any:
     except ValueError as error:
         raise _wrong(f"the document is no JSON: {error}", "") from None
     if not isinstance(value, dict):
-        raise _wrong("the document must be a JSON object, as in POST /tasks/", "")
+        text = "the document must be a JSON object, as in POST /tasks/"
+        if isinstance(value, list) and value and _is_of_function(value[-1]):
+            text = _LIST_OF_OPTIONS
+        raise _wrong(text, "")
     if is_deeper(value, terms.bounds.max_depth):
         raise _wrong(
             f"it is nested deeper than {terms.bounds.max_depth} levels (RAYTASKS_MAX_DEPTH)", ""
         )
     return value
+
+
+def _is_of_function(value: Any) -> bool:
+    """Return whether it is what `raytasks_submit_v1` adds to the options."""
+    return isinstance(value, dict) and value.keys() == {"task_type", "payload"}
 
 
 def _task(

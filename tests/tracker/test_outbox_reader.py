@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Never
 
+import psycopg
 import pytest
 from msgspec import json
 
@@ -323,3 +324,21 @@ async def test_a_nudge_is_answered_at_once(
         write_rows(faulty_store, outbox_values(1))
         tracker.outbox.nudge()
         await until_taken(faulty_store)
+
+
+@pytest.mark.parametrize("options", ["[]", '["priority"]', '[{"priority": 5}]'])
+async def test_options_of_the_function_that_are_a_list_are_named(
+    postgres_url: str, open_store: Callable[..., Store], options: str
+) -> None:
+    store = open_store(postgres_url)
+    with psycopg.connect(postgres_url.replace("+psycopg", "")) as connection:
+        call = "SELECT CAST(raytasks_submit_v1('short', '{}', %s::jsonb) AS text)"
+        row = connection.execute(call, [options]).fetchone()
+    assert row is not None
+    async with reading(store) as tracker:
+        await until_taken(store)
+        [found] = (await tracker.read(TasksById([row[0]]))).values()
+        assert found.state is State.FAILED
+        message = error_of(found)["message"]
+        assert "the third argument of raytasks_submit_v1, its options, must be" in message
+        assert """e.g. '{"priority": 5}'""" in message
