@@ -64,7 +64,7 @@ async def reading(store: Store, **options: Any) -> AsyncIterator[Tracker]:
 async def until_taken(store: Store, *, left: int = 0) -> None:
     """Wait until so few rows are left."""
     async with asyncio.timeout(PATIENCE):
-        while store.outbox_size()[0] > left:  # noqa: ASYNC110 - a row has no signal
+        while store.outbox_size()[0].rows > left:  # noqa: ASYNC110 - a row has no signal
             await asyncio.sleep(0.005)
 
 

@@ -18,7 +18,9 @@ class OutboxStateView(BaseModel):
 
     - `rows`: how many committed tasks wait to be taken, counted up to 100,000.
     - `oldest_seconds`: for how long the oldest of them has waited; 0 if none waits.
-    - `held_by`: why they wait: `backlog_full`, `no_version`, `database_away`, or null.
+    - `held_by`: why they wait: `backlog_full`, `no_version`, `database_away`, or null. It is
+      `locked` if another session of the database has locked the oldest, and `refused` if the
+      database refuses it.
     - `set_aside`: how many rows the database refuses. They are tried again by themselves.
     """
 

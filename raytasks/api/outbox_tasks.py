@@ -9,7 +9,7 @@ from pydantic_core import to_json
 
 from raytasks.api.backend import Backend
 from raytasks.handling.registry import Registry
-from raytasks.model.outbox_documents import OutboxRow
+from raytasks.model.outbox_documents import OutboxRow, sound_time
 from raytasks.model.states import State
 from raytasks.model.strict_json import parse_json
 from raytasks.model.tasks import AttemptRecord, Task
@@ -65,6 +65,7 @@ def committed_task(row: OutboxRow, registry: Registry) -> CommittedTask:
     given = value if isinstance(value, dict) else {}
     task_type = _of(given, "task_type", str, "unreadable")
     spec = registry.get(task_type)
+    written_at = sound_time(row.created_at, time.time())
     tags = _of(given, "tags", list, [])
     return CommittedTask(
         task_id=row.row_id,
@@ -84,11 +85,11 @@ def committed_task(row: OutboxRow, registry: Registry) -> CommittedTask:
         timeout_seconds=None if spec is None else spec.timeout_seconds,
         progress_fraction=None,
         progress_message=None,
-        created_at=row.created_at,
-        run_at=row.created_at,
+        created_at=written_at,
+        run_at=written_at,
         started_at=None,
         finished_at=None,
-        updated_at=row.created_at,
+        updated_at=written_at,
         namespace=row.namespace,
         tags=to_json(tags).decode() if tags and all(isinstance(tag, str) for tag in tags) else None,
     )

@@ -12,6 +12,8 @@ _WHY = {
     "backlog_full": "the backlog is full",
     "no_version": "no version of the handlers is in force",
     "database_away": "the database cannot be used",
+    "locked": "another session of the database has locked the oldest",
+    "refused": "the database refuses the oldest",
 }
 
 
@@ -32,7 +34,7 @@ def outbox(
     if found["rows"]:
         waiting += f", the oldest for {duration_text(found['oldest_seconds'])}"
     if found["held_by"] is not None:
-        waiting += f": {_WHY[found['held_by']]}"
+        waiting += f": {_WHY.get(found['held_by'], found['held_by'])}"
     typer.echo(waiting)
     if found["set_aside"]:
         typer.echo(f"{found['set_aside']} rows are refused by the database; see /health")

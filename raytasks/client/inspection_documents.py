@@ -145,7 +145,7 @@ class OutboxDocument(TypedDict):
 
     rows: int
     oldest_seconds: float
-    held_by: Literal["backlog_full", "no_version", "database_away"] | None
+    held_by: Literal["backlog_full", "no_version", "database_away", "locked", "refused"] | None
     set_aside: int
 
 

@@ -13,6 +13,14 @@ TRACE_PARENT = "traceparent"
 """The members of a document that are headers of a request, not members of its body."""
 
 
+def sound_time(created_at: float, now: float) -> float:
+    """Return when a row was written: as it says, or `now` if that is no time, or in the future.
+
+    All are seconds since the epoch. The clock of a writer, or its unit, may be wrong.
+    """
+    return created_at if 0.0 < created_at <= now else now
+
+
 class OutboxRow(Struct, frozen=True):
     """A committed row of the outbox.
 

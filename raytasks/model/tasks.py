@@ -87,10 +87,12 @@ class StoreUnavailable(RaytasksError):
 
     - `in_doubt`: the failed write may have been committed nevertheless.
     - `was_cut`: an old connection was found to be cut, so a new one may work.
+    - `is_locked`: another session holds a lock. Only what needs the locked rows cannot be done.
     """
 
     in_doubt = True
     was_cut = False
+    is_locked = False
 
 
 class OtherProtocol(StoreUnavailable):

@@ -66,6 +66,13 @@ _BODIES = select(cast(tasks.c.task_id, Text), tasks.c.payload, tasks.c.checkpoin
 )
 
 
+_FREE = (
+    select(cast(tasks.c.task_id, Text))
+    .where(tasks.c.task_id.in_(bindparam("p_task_ids", expanding=True)))
+    .with_for_update(skip_locked=True)
+)
+
+
 class Candidate(Struct, frozen=True):
     """A task that may be claimed, in its present state.
 
@@ -160,6 +167,14 @@ def filled(
         )
         for row, runner_id in chosen
     ]
+
+
+def locked_among(connection: Connection, rows: Sequence[Candidate]) -> set[str]:
+    """Lock stored candidates, and return the ids of those that others have locked."""
+    if connection.dialect.name != "postgresql" or not rows:
+        return set()
+    ids = [row.task_id for row in rows]
+    return set(ids).difference(connection.execute(_FREE, {"p_task_ids": ids}).scalars())
 
 
 def limited(asks: Sequence[LaneAsk]) -> Sequence[LaneAsk]:

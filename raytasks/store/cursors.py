@@ -21,6 +21,9 @@ PLANS_KEPT = 64
 plans for up to a minute, though they were made when there were only a few tasks. The writer's
 connection settings also prevent plans that scan the table."""
 
+BRIEF_MS = 300
+"""Milliseconds for which a transaction waits for a lock that others hold, if only briefly."""
+
 _IDLE = 0  # libpq's PQTRANS_IDLE. A service on SQLite does without psycopg.
 _COUNTED = re.compile(r"raytasks: (\d+) rows")  # see `compiled.counted`
 
@@ -65,6 +68,9 @@ class Direct(Protocol):
         self, query: CompiledQuery, bound: Iterable[Mapping[str, Any]]
     ) -> list[tuple[Any, ...]]:
         """Return the rows that a query finds with each of these values, in their order."""
+
+    def wait_briefly(self) -> None:
+        """Wait only for `BRIEF_MS` for each further lock of rows or tables in this transaction."""
 
     def flush(self) -> None:
         """Complete all statements before this, so that SQLAlchemy can go on."""
@@ -135,6 +141,9 @@ class SqliteDirect:
                 rows += cursor.execute(text, query.values(values))
         return rows
 
+    def wait_briefly(self) -> None:
+        """Do nothing: the whole file is locked already."""
+
     def flush(self) -> None:
         """Do nothing: every statement is complete at once."""
 
@@ -199,6 +208,10 @@ class PostgresDirect:
     ) -> list[tuple[Any, ...]]:
         """Return the rows that a query finds with each of these values, in their order."""
         return [row for values in bound for row in self.read(query, values)]
+
+    def wait_briefly(self) -> None:
+        """Send the time that the next locks may take."""
+        self._send(f"SET LOCAL lock_timeout = '{BRIEF_MS}ms'")
 
     def flush(self) -> None:
         """Wait for all statements."""

@@ -165,7 +165,12 @@ class Database:
                 driver.execute(f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}")
 
     def _engine(self, *, pool_size: int, begin: str) -> Engine:
-        arguments: dict[str, Any] = {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": 5}
+        arguments: dict[str, Any] = {
+            "pool_size": pool_size,
+            "max_overflow": 0,
+            "pool_timeout": 5,
+            "hide_parameters": True,  # a traceback in the log has no data of users
+        }
         if self.is_sqlite:
             arguments["connect_args"] = {"check_same_thread": False, "timeout": BUSY_SECONDS}
             if self._reads_only:

@@ -28,9 +28,12 @@ from sqlalchemy import (
     null,
     select,
 )
+from sqlalchemy.exc import DBAPIError
 
-from raytasks.model.outbox_documents import OutboxRow
+from raytasks.model.outbox_documents import OUTBOX_TABLE, OutboxRow
+from raytasks.store.cursors import driver_errors
 from raytasks.store.outbox_values import any_text, is_id, place_of, row_of, rowid_of, time_of
+from raytasks.store.refusals import is_locked
 from raytasks.store.schema import metadata, tasks
 
 MAX_ROWS = 500
@@ -43,7 +46,7 @@ MAX_COUNTED = 100_000
 """Maximum number of rows that are counted."""
 
 task_outbox = Table(
-    "task_outbox",
+    OUTBOX_TABLE,
     metadata,
     Column("id", tasks.c.task_id.type, primary_key=True),
     Column("kind", String(16), nullable=False, server_default="submit"),
@@ -64,12 +67,25 @@ _ONE: Select[Any] = select(
     task_outbox.c.document,
     task_outbox.c.created_at,
 ).where(task_outbox.c.id == bindparam("p_id"))
+_HERE: Select[Any] = select(_ID).where(_THESE)
 _TAKE: Delete = delete(task_outbox).where(_THESE)
+_FREE = select(task_outbox.c.id).where(_THESE).with_for_update(skip_locked=True)
+_TAKE_FREE: Delete = delete(task_outbox).where(task_outbox.c.id.in_(_FREE))
+_LOCK = (
+    f"SAVEPOINT outbox; LOCK TABLE {OUTBOX_TABLE} IN ROW EXCLUSIVE MODE NOWAIT; "
+    "RELEASE SAVEPOINT outbox"
+)
+_UNLOCK = "ROLLBACK TO SAVEPOINT outbox; RELEASE SAVEPOINT outbox"
 _AT: Select[Any] = select(_ROWID, task_outbox.c.id).where(_PLACES)
 _TAKE_AT: Delete = delete(task_outbox).where(_PLACES)
 _SOME = select(task_outbox.c.id).limit(bindparam("p_limit")).subquery()
 _COUNT: Select[Any] = select(func.count()).select_from(_SOME)
-_FIRST: Select[Any] = select(task_outbox.c.created_at).order_by(task_outbox.c.id).limit(1)
+_FIRST: Select[Any] = select(_ID, task_outbox.c.created_at).order_by(task_outbox.c.id).limit(1)
+_FIRST_AT: Select[Any] = (
+    select(task_outbox.c.id, task_outbox.c.created_at, _ROWID.label("rowid"))
+    .order_by(task_outbox.c.id)
+    .limit(1)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +133,21 @@ def look(
     return OutboxLook(found, len(chosen) < len(heads) or len(heads) == MAX_ROWS)
 
 
-def take(connection: Connection, row_ids: Sequence[str]) -> set[str]:
-    """Delete rows, and return the ids of those that were there: only these are now taken."""
+@dataclass(frozen=True, slots=True)
+class TakenRows:
+    """The result of a take: the ids of the rows that it has deleted, and of those it had to leave.
+
+    Others hold locks on the latter. A row that is in neither was gone before.
+    """
+
+    taken: set[str]
+    locked: set[str]
+
+
+def take(connection: Connection, row_ids: Sequence[str]) -> TakenRows:
+    """Delete rows that are there. It waits for nobody's lock: what is locked stays where it is."""
+    if connection.dialect.name == "postgresql":
+        return _take_free(connection, row_ids)
     ids, rowids = _apart(row_ids)
     taken: set[str] = set()
     if ids:
@@ -126,12 +155,54 @@ def take(connection: Connection, row_ids: Sequence[str]) -> set[str]:
         taken.update(connection.execute(statement, {"p_ids": ids}).scalars())
     if rowids:
         with any_text(connection):
-            there = connection.execute(_AT, {"p_rowids": rowids}).all()
+            rows = connection.execute(_AT, {"p_rowids": rowids}).all()
         # VACUUM gives rows other places: what has an id is another row now.
-        rowids = [rowid for rowid, row_id in there if not is_id(row_id)]
+        rowids = [rowid for rowid, row_id in rows if not is_id(row_id)]
         connection.execute(_TAKE_AT, {"p_rowids": rowids})
         taken.update(map(place_of, rowids))
-    return taken
+    return TakenRows(taken, set())
+
+
+def _take_free(connection: Connection, row_ids: Sequence[str]) -> TakenRows:
+    """Take rows of PostgreSQL, where other sessions may hold locks on rows or on the table."""
+    if not _lock_table(connection):
+        return TakenRows(set(), set(row_ids))
+    statement = _TAKE_FREE.returning(_ID)
+    taken = set(connection.execute(statement, {"p_ids": list(row_ids)}).scalars())
+    left = [row_id for row_id in row_ids if row_id not in taken]
+    # One that somebody is deleting just now is still there.
+    return TakenRows(taken, there(connection, left))
+
+
+def _lock_table(connection: Connection) -> bool:
+    """Take the lock on the table that a deletion needs; return whether it is free.
+
+    In vain, the transaction goes on as before.
+    """
+    driver: Any = connection.connection.driver_connection
+    try:
+        with driver_errors(connection, _LOCK):
+            driver.cursor().execute(_LOCK, prepare=False)
+    except DBAPIError as error:
+        if not is_locked(error.orig):
+            raise
+        with driver_errors(connection, _UNLOCK):
+            driver.cursor().execute(_UNLOCK, prepare=False)
+        return False
+    return True
+
+
+def there(connection: Connection, row_ids: Collection[str]) -> set[str]:
+    """Return those of the rows that are there, locked ones among them."""
+    ids, rowids = _apart(row_ids)
+    found: set[str] = set()
+    if ids:
+        found.update(connection.execute(_HERE, {"p_ids": ids}).scalars())
+    if rowids:
+        with any_text(connection):
+            rows = connection.execute(_AT, {"p_rowids": rowids}).all()
+        found.update(place_of(rowid) for rowid, row_id in rows if not is_id(row_id))
+    return found
 
 
 def one(connection: Connection, task_id: str) -> OutboxRow | None:
@@ -143,16 +214,29 @@ def one(connection: Connection, task_id: str) -> OutboxRow | None:
     return row_of(row.id, row.kind, row.namespace, row.created_at, document=row.document)
 
 
-def size(connection: Connection) -> tuple[int, float | None]:
-    """Return the number of rows, at most `MAX_COUNTED`, and when the first one was written.
+@dataclass(frozen=True, slots=True)
+class OutboxSize:
+    """How many rows there are, at most `MAX_COUNTED`; the id of the first, and when it was written.
 
-    The first one is that by id, which is about the oldest. The time is None if there is no row, and
-    0.0 if it is none.
+    The first one is that by id, which is about the oldest; None if there is none. Its time is 0.0
+    if it is none.
     """
+
+    rows: int
+    first_id: str | None = None
+    first_at: float = 0.0
+
+
+def size(connection: Connection) -> OutboxSize:
+    """Return how many rows there are."""
     number: int = connection.execute(_COUNT, {"p_limit": MAX_COUNTED}).scalar_one()
+    statement = _FIRST if connection.dialect.name == "postgresql" else _FIRST_AT
     with any_text(connection):
-        first = connection.execute(_FIRST).first()
-    return number, None if first is None else time_of(first.created_at)
+        first = connection.execute(statement).first()
+    if first is None:
+        return OutboxSize(number)
+    name = first.id if is_id(first.id) else place_of(first.rowid)
+    return OutboxSize(number, name, time_of(first.created_at))
 
 
 def _apart(row_ids: Iterable[str]) -> tuple[list[str], list[int]]:

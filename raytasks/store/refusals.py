@@ -25,6 +25,15 @@ NO_WRITES = (
 )
 
 
+_LOCK_STATE = "55P03"
+"""The SQLSTATE of a statement that did not get a lock in time."""
+
+
+def is_locked(error: BaseException | None) -> bool:
+    """Return whether a statement was given up as another session holds a lock that it needs."""
+    return getattr(error, "sqlstate", None) == _LOCK_STATE
+
+
 def takes_no_writes(error: BaseException | None) -> bool:
     """Return whether a server has refused a write as it takes none.
 
@@ -50,16 +59,45 @@ def blames_command(error: DBAPIError) -> bool:
     return name == "DataError" or (name == "ProgrammingError" and "adapt" in str(original))
 
 
+def error_name(error: BaseException) -> str:
+    """Return an error's class name: its text may hold user data, or names of hosts and users."""
+    cause = error.__cause__ or error
+    return type(getattr(cause, "orig", None) or cause).__name__
+
+
+def error_text(error: BaseException) -> str:
+    """Return in short what an error says, for who sent the command: not for the log.
+
+    It is without the statement, and without the details, which may have all values of a row.
+    """
+    cause = getattr(error, "orig", None) or error
+    primary = getattr(getattr(cause, "diag", None), "message_primary", None)
+    return primary or one_line(cause)
+
+
+def traceback_of(error: BaseException) -> BaseException | None:
+    """Return an error for the log, with its traceback; None if a database error is its cause.
+
+    The text of such an error may have the values of the statement, and so the user's data.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, DBAPIError):
+            return None
+        cause = cause.__cause__ or cause.__context__
+    return error
+
+
 def unavailable(error: DBAPIError) -> StoreUnavailable:
     """Return the `StoreUnavailable` for an error that is no command's fault, with its name."""
-    said = getattr(getattr(error.orig, "diag", None), "message_primary", None)
-    text = said or one_line(error.orig or error)  # without the statement, which PostgreSQL adds
+    text = error_text(error)
     if takes_no_writes(error.orig):
         text = f"{text}: {NO_WRITES}"
     elif not isinstance(error, OperationalError | InterfaceError):  # those are the usual ones
         text = f"{type(error.orig or error).__name__}: {text}"
     away = StoreUnavailable(text)
     away.was_cut = error.connection_invalidated
+    away.is_locked = is_locked(error.orig)
     return away
 
 

@@ -174,10 +174,13 @@ class Store:
         with self._database.reading() as connection:
             return outbox_rows.look(connection, passed_over, full, max_bytes)
 
-    def outbox_size(self) -> tuple[int, float | None]:
-        """Return how many rows the outbox has, and since when. See `outbox_rows.size`."""
+    def outbox_size(
+        self, known: Collection[str] = ()
+    ) -> tuple[outbox_rows.OutboxSize, Collection[str]]:
+        """Return how many rows the outbox has, and which of those that are `known` are there."""
         with self._database.reading() as connection:
-            return outbox_rows.size(connection)
+            found = outbox_rows.there(connection, known) if known else known
+            return outbox_rows.size(connection), found
 
     def conflicting(self, new: Sequence[NewTask], now: float) -> set[str]:
         """Return the ids of submissions whose unique key is held by another task at `now`."""

@@ -100,10 +100,10 @@ class Transaction:
         self._direct.flush()
         return self._alchemy
 
-    def renew(self, epoch: int, *, only_lock: bool = False) -> None:
+    def renew(self, epoch: int, *, only_lock: bool = False, briefly: bool = False) -> None:
         """Check that `epoch` is still the tracker's, lock it, and renew it unless `only_lock`.
 
-        Raises `Superseded`.
+        After that it waits only `briefly` for locks of others, if so asked. Raises `Superseded`.
         """
 
         fence = Fence(1, lambda _found: Superseded(f"epoch {epoch} has ended"))
@@ -112,6 +112,8 @@ class Transaction:
             self._direct.lock("tracker_epoch", query, {"p_epoch": epoch}, fence)
         else:
             self._direct.write(batch_statements.RENEW, [(epoch, self._now)], fence)
+        if briefly:
+            self._direct.wait_briefly()
 
     def submit(self, new: Sequence[NewTask]) -> None:
         """Insert stamped tasks as PENDING."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raytasks.model.tasks import StoreUnavailable
+from raytasks.store.refusals import error_name
 from raytasks.tracker.inbox import Inbox
 
 MAX_BYTES = 16_000_000
@@ -72,6 +73,10 @@ class Aside:
             self._name(refused)
         elif self.bytes + group.bytes <= MAX_BYTES or not self._kept:
             self._kept.append(refused)
+
+    def name(self, what: str, error: Exception) -> None:
+        """Name something that is kept elsewhere, and retried there."""
+        self._name(_Refused(what, None, error, self._monotonic()))
 
     def _name(self, refused: _Refused) -> None:
         """Name a command that was answered with an error; the same one is named once."""
@@ -151,7 +156,7 @@ class Aside:
         outage that is over would be told without end.
         """
         known = self._parts.get(part)
-        if known is not None and isinstance(known.error, StoreUnavailable):
+        if known is not None and _is_away(known.error):
             self.admit(part)
         elif known is not None:
             known.due_at = self._monotonic() + known.pause
@@ -175,7 +180,7 @@ class Aside:
     def away(self) -> str | None:
         """Return what is wrong with the database, if it was away for a part of ticks; else None."""
         errors = (item.error for item in self._parts.values())
-        return next((str(error) for error in errors if isinstance(error, StoreUnavailable)), None)
+        return next((str(error) for error in errors if _is_away(error)), None)
 
     def report(self) -> dict[str, Any]:
         """Return what was set aside, as `/health` shows it: the count, and the names of some."""
@@ -190,7 +195,7 @@ class Aside:
             "list": [
                 {
                     "what": item.name,
-                    "error": _described(item.error),
+                    "error": error_name(item.error),
                     "tries": item.tries,
                     "seconds_ago": round(now - item.since, 3),
                 }
@@ -208,10 +213,9 @@ class Aside:
 
 
 def _max_pause(error: Exception) -> float:
-    return _MAX_PAUSE_AWAY if isinstance(error, StoreUnavailable) else _MAX_PAUSE
+    return _MAX_PAUSE_AWAY if _is_away(error) else _MAX_PAUSE
 
 
-def _described(error: Exception) -> str:
-    """Return an error's class name: its text may hold user data, or names of hosts and users."""
-    cause = error.__cause__ or error
-    return type(getattr(cause, "orig", None) or cause).__name__
+def _is_away(error: Exception) -> bool:
+    """Return whether the database was away, and did not only miss a lock that others hold."""
+    return isinstance(error, StoreUnavailable) and not error.is_locked

@@ -9,7 +9,7 @@ from typing import Any
 from raytasks.model.tasks import BacklogFull, NewTask, StoreUnavailable
 from raytasks.protocol.queries import KnownTasks
 from raytasks.tracker.access import AWAY
-from raytasks.tracker.inbox import Action, Pruning, Submission
+from raytasks.tracker.awaited_commands import Action, Pruning, Submission
 from raytasks.tracker.room import Room
 from raytasks.tracker.ticker import Ticker
 

@@ -102,6 +102,8 @@ class ClaimBook:
             ]
 
         self.plan_for(work, requests, takes)
+        if work.careful and work.plan is not None:
+            work.plan.look_further()
 
     def look_at_the_time(self) -> None:
         """Open what waited for a time that has come: a token, or the end of a pause."""

@@ -17,6 +17,10 @@ FEW = 2
 more, one more is read."""
 
 
+MAX_LOCKED = 32
+"""Number of locked tasks at the head of a lane that are passed over. Behind more, a lane waits."""
+
+
 @dataclass(slots=True)
 class Question:
     """A question for the first tasks of a lane.
@@ -88,19 +92,30 @@ class ClaimPlan:
         """The types that are asked for."""
         return {question.task_type for question in self.questions}
 
+    def look_further(self) -> None:
+        """Have so many more tasks of each lane read that locked ones can be passed over."""
+        for question in self.questions:
+            question.extra += MAX_LOCKED
+
     @property
     def asks(self) -> list[LaneAsk]:
         """The questions for the store."""
         return [question.ask for question in self.questions]
 
 
-def offered(rows: Sequence[Candidate], plan: ClaimPlan) -> Sequence[Candidate]:
+def offered(
+    rows: Sequence[Candidate],
+    plan: ClaimPlan,
+    locked: Container[str] = (),
+    ordered_types: Container[str] = (),
+) -> Sequence[Candidate]:
     """Return the rows that may be claimed, in the order in which runners are to get them.
 
-    The rows are in order of rank, at least within each lane.
+    The rows are in order of rank, at least within each lane. Others come in the place of those that
+    are `locked`, but not in a lane of the `ordered_types`.
     """
     questions = plan.questions
-    if len(questions) == 1 and not questions[0].extra:
+    if len(questions) == 1 and not questions[0].extra and not locked:
         return rows
     by_lane = {(item.task_type, item.name): item for item in questions}
     best: dict[int, tuple[float, str]] = {}
@@ -114,6 +129,9 @@ def offered(rows: Sequence[Candidate], plan: ClaimPlan) -> Sequence[Candidate]:
     queues: list[list[Candidate]] = [[] for _ in range(1 + max(item.queue for item in questions))]
     for row in rows:
         key = row.task_type, row.lane
+        if row.task_id in locked:
+            left[key] = 0 if row.task_type in ordered_types else left[key]
+            continue
         if not left[key]:
             continue
         left[key] -= 1

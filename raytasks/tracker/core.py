@@ -52,11 +52,11 @@ from raytasks.store.outpost_rows import Cluster
 from raytasks.store.store import Store
 from raytasks.store.store_calls import Executors, threads
 from raytasks.tracker.access import AWAY
+from raytasks.tracker.awaited_commands import Pruning, Submission
 from raytasks.tracker.backlog import ANSWER_SECONDS, Backlog, answer_of
 from raytasks.tracker.exchanges import Exchanges
 from raytasks.tracker.fleet import RunnerState
 from raytasks.tracker.held_schedules import held_errors
-from raytasks.tracker.inbox import Pruning, Submission
 from raytasks.tracker.journal import lines_of
 from raytasks.tracker.metrics_view import metrics_of
 from raytasks.tracker.observer import Observer, ObserverQuery

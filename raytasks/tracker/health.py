@@ -113,6 +113,7 @@ def _reasons(
             )
         )
     found += _set_aside(ticker)
+    found += ticker.recovery.care.reasons(ticker.clock())
     found += ticker.foreign.reasons()
     return found
 

@@ -1,93 +1,24 @@
 """The inbox: the commands and news since the last tick, with the callers who wait for answers."""
 
-import asyncio
 import logging
 from collections import deque
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, Literal
+from typing import Any
 
 from pydantic_core import to_json
 
-from raytasks.model.acts import UNKNOWN
-from raytasks.model.changes import TaskChanges
 from raytasks.model.states import OutcomeKind
 from raytasks.model.tasks import Duplicate, NewTask, RaytasksError, Running
 from raytasks.protocol.messages import AttemptLog, Outcome, Report
+from raytasks.store.refusals import error_name, traceback_of
 from raytasks.tracker import keyed
 from raytasks.tracker.acting import Target
+from raytasks.tracker.awaited_commands import Action, Handing, Pruning, Submission, Verb
 from raytasks.tracker.keyed import News
-from raytasks.tracker.outbox_intake import OutboxEntry
 
 log = logging.getLogger(__name__)
-
-
-Verb = Literal["cancel", "retry", "change", "delete"]
-"""The kind of an act on a task."""
-
-
-def _future() -> "asyncio.Future[Any]":
-    return asyncio.get_running_loop().create_future()
-
-
-@dataclass(eq=False)
-class Submission:
-    """Tasks that one caller submits together.
-
-    A submission that is `expired` was refused, as the database took too long. The same holds for
-    other commands.
-    """
-
-    tasks: tuple[NewTask, ...]
-    answer: "asyncio.Future[Any]" = field(default_factory=_future)
-    expired: bool = False
-
-
-@dataclass(eq=False)
-class Action:
-    """An act on a task asked for by a person.
-
-    A cancel or a retry is answered with the task before and after it. A change is answered with the
-    task after it, a deletion with the task before. For the other fields see `Target`.
-    """
-
-    verb: Verb
-    task_id: str
-    namespace: str | None = None
-    by: str = UNKNOWN
-    message: str | None = None
-    changes: TaskChanges | None = None
-    revision: int | None = None
-    answer: "asyncio.Future[Any]" = field(default_factory=_future)
-    expired: bool = False
-
-    @property
-    def target(self) -> Target:
-        """The task, and who acts on it."""
-        return Target(
-            self.task_id, self.namespace, self.by, self.message, self.changes, self.revision
-        )
-
-
-@dataclass(eq=False)
-class Pruning:
-    """Tasks to be deleted, if they ended before `before` (seconds since the epoch)."""
-
-    task_ids: tuple[str, ...]
-    before: float
-    answer: "asyncio.Future[Any]" = field(default_factory=_future)
-    expired: bool = False
-
-
-@dataclass(eq=False)
-class Handing:
-    """A row of the outbox that is handed in: it is deleted in the tick that stores its task."""
-
-    entry: OutboxEntry
-    answer: "asyncio.Future[Any]" = field(default_factory=_future)
-    expired: bool = False
-
 
 MAX_SUBMITTED = 5000
 """Maximum number of new tasks in one tick; but one submission is never split."""
@@ -108,8 +39,9 @@ class Inbox:
     """The commands that the next tick takes.
 
     `alone` marks commands that are tried separately, as one of them may be bad. `probe` marks a
-    command that was set aside and is retried. Of suspects, `tries_left` is how often they are tried
-    again before the next ones, while the database is away for them.
+    command that was set aside and is retried. A `trial` has rows of the outbox: an outage that they
+    alone meet stops nobody else. Of suspects, `tries_left` is how often they are tried again before
+    the next ones, while the database is away for them.
     """
 
     submissions: list[Submission] = field(default_factory=list)
@@ -122,6 +54,7 @@ class Inbox:
     handings: list[Handing] = field(default_factory=list)
     alone: bool = False
     probe: bool = False
+    trial: bool = False
     tries_left: int = 0
     suspects: "deque[Inbox]" = field(default_factory=deque)
     _others_turn: bool = False
@@ -227,10 +160,16 @@ class Inbox:
         """The commands whose callers wait for an answer."""
         return (self.submissions, self.actions, self.prunings, self.handings)
 
-    def succeed(self, duplicates: Mapping[str, Duplicate], pruning_seconds: float = 0.0) -> None:
+    def succeed(
+        self,
+        duplicates: Mapping[str, Duplicate],
+        pruning_seconds: float = 0.0,
+        locked: Container[str] = (),
+    ) -> None:
         """Answer submissions and prunings as done; actions are answered one by one.
 
-        The answer to a pruning is how many seconds all of them have taken.
+        The answer to a pruning is how many seconds all of them have taken. The rows of the outbox
+        that are `locked` were left where they are.
         """
         for submission in self.submissions:
             if not submission.answer.done():
@@ -240,7 +179,7 @@ class Inbox:
                 pruning.answer.set_result(pruning_seconds)
         for handing in self.handings:
             if not handing.answer.done():
-                handing.answer.set_result(None)
+                handing.answer.set_result(handing.entry.row_id not in locked)
 
     def fail(self, error: RaytasksError) -> None:
         """Answer all waiting callers with an error."""
@@ -262,8 +201,9 @@ class Inbox:
         The halves come before other suspects. The news of one attempt stay together as long as
         there is any other command, because an outcome must not go without its lines.
         """
-        if not taken.alone:
-            log.warning("a tick failed; its commands are tried in parts", exc_info=error)
+        if error is not None and not taken.alone:
+            text = "a tick failed; its commands are tried in parts: %s"
+            log.warning(text, error_name(error), exc_info=traceback_of(error))
         units = taken._units()
         of_one_attempt = len(units) == 1
         if of_one_attempt:
@@ -313,16 +253,6 @@ class Inbox:
             *(f"pruning of {len(item.task_ids)} tasks" for item in self.prunings),
             *(f"row of the outbox: {_tasks((item.entry.task,))}" for item in self.handings),
         ]
-
-
-def answer_with(action: Action, result: object) -> None:
-    """Answer an act with its result, or with the error that it is."""
-    if action.answer.done():
-        return
-    if isinstance(result, Exception):
-        action.answer.set_exception(result)
-    else:
-        action.answer.set_result(result)
 
 
 def _tasks(tasks: tuple[NewTask, ...]) -> str:

@@ -11,12 +11,13 @@ from raytasks.store.count_changes import Counted, Total
 from raytasks.store.lane_rows import LaneRow, PutOffRow
 from raytasks.store.store import Counts
 from raytasks.tracker.acting import Acted
+from raytasks.tracker.awaited_commands import Action, answer_with
 from raytasks.tracker.bulk_turns import StepResult
 from raytasks.tracker.claim_book import ClaimBook
 from raytasks.tracker.deleted_tasks import DeletedTasks
 from raytasks.tracker.feed import FeedRing
 from raytasks.tracker.fleet import Fleet
-from raytasks.tracker.inbox import Action, Inbox, answer_with
+from raytasks.tracker.inbox import Inbox
 from raytasks.tracker.logged_acts import log_acts
 from raytasks.tracker.statistics import Stats
 from raytasks.tracker.tick import TickInput, TickResult
@@ -131,7 +132,7 @@ class Ledger:
             if outcome.kind in _MEASURED:
                 seconds = outcome.finished_at - outcome.started_at
                 self.fleet.averages.add(running.task_type, seconds)
-        taken.succeed(done.duplicates, done.pruning_seconds)
+        taken.succeed(done.duplicates, done.pruning_seconds, done.locked)
         if taken.actions:
             gone = (item.task_id for item in done.acted.deleted if isinstance(item, Task))
             self.deleted.note(gone)

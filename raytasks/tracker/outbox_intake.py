@@ -5,6 +5,7 @@ payload is checked by the runner. All is pure: rows in, entries out.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,15 +36,21 @@ from raytasks.model.outbox_documents import (
     SUBMIT_KIND,
     TRACE_PARENT,
     OutboxRow,
+    sound_time,
 )
 from raytasks.model.strict_json import is_deeper, parse_json
 from raytasks.model.task_filter import is_reserved
 from raytasks.model.tasks import DEFAULT_NAMESPACE, NewTask, is_namespace
 from raytasks.model.trace_context import trace_context
+from raytasks.store.refusals import error_name, error_text
 
 UNREADABLE_TYPE = "unreadable"
 """The type of a task whose row does not tell a type that it can have."""
 
+_LIST_OF_OPTIONS = (
+    "the third argument of raytasks_submit_v1, its options, must be a JSON object and no list, "
+    """e.g. '{"priority": 5}'"""
+)
 _MAX_TYPE = 100  # characters, as in the table
 _SPARE_BYTES = 65_536
 
@@ -81,7 +88,7 @@ def entry_of(
 
     Times in the document are judged as of the moment when the row was written.
     """
-    written_at = row.created_at if 0.0 < row.created_at < now else now
+    written_at = sound_time(row.created_at, now)
     value: Any = None
     try:
         value = _read(row, terms)
@@ -90,6 +97,26 @@ def entry_of(
         refused = _refused(row, value, handlers, terms)
         return OutboxEntry(row.row_id, refused, error_json(error))
     return OutboxEntry(row.row_id, replace(task, task_id=row.row_id))
+
+
+def failed_entry(
+    row: OutboxRow,
+    handlers: Mapping[str, HandlerInfo],
+    terms: OutboxTerms,
+    error: Exception,
+    *,
+    bare: bool,
+) -> OutboxEntry:
+    """Return the entry of a row that the database refuses: a task that fails with the reason.
+
+    A `bare` one has nothing of the row but its id and its namespace.
+    """
+    reason = _wrong(f"it cannot be stored: {error_name(error)}: {error_text(error)}", "")
+    value: Any = None
+    if not bare:
+        with suppress(InvalidSubmission):
+            value = _read(row, terms)
+    return OutboxEntry(row.row_id, _refused(row, value, handlers, terms), error_json(reason))
 
 
 def error_json(error: Exception) -> str:
@@ -124,12 +151,20 @@ def _read(row: OutboxRow, terms: OutboxTerms) -> Any:
     except ValueError as error:
         raise _wrong(f"the document is no JSON: {error}", "") from None
     if not isinstance(value, dict):
-        raise _wrong("the document must be a JSON object, as in POST /tasks/", "")
+        text = "the document must be a JSON object, as in POST /tasks/"
+        if isinstance(value, list) and value and _is_of_function(value[-1]):
+            text = _LIST_OF_OPTIONS
+        raise _wrong(text, "")
     if is_deeper(value, terms.bounds.max_depth):
         raise _wrong(
             f"it is nested deeper than {terms.bounds.max_depth} levels (RAYTASKS_MAX_DEPTH)", ""
         )
     return value
+
+
+def _is_of_function(value: Any) -> bool:
+    """Return whether it is what `raytasks_submit_v1` adds to the options."""
+    return isinstance(value, dict) and value.keys() == {"task_type", "payload"}
 
 
 def _task(

@@ -10,14 +10,16 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from raytasks.model.handler_info import HandlerInfo
 from raytasks.model.outbox_documents import OutboxRow
-from raytasks.model.tasks import RaytasksError, StoreUnavailable
-from raytasks.tracker.inbox import Handing
-from raytasks.tracker.outbox_intake import OutboxEntry, OutboxTerms, entry_of
+from raytasks.model.tasks import StoreUnavailable
+from raytasks.store.refusals import error_name, traceback_of
+from raytasks.tracker.outbox_book import RowBook, Try
+from raytasks.tracker.outbox_handing import Handed, RowHanding
+from raytasks.tracker.outbox_intake import OutboxEntry, OutboxTerms, entry_of, failed_entry
 from raytasks.tracker.outbox_state import BACKLOG_FULL, DATABASE_AWAY, NO_VERSION, OutboxState
 
 if TYPE_CHECKING:
@@ -41,20 +43,7 @@ NUDGED_SECONDS = (0.005, 0.01, 0.02)
 MIN_SECONDS = 0.004
 """Seconds between two looks at the least, however many nudges come."""
 
-MAX_ASIDE = 100
-"""Maximum number of rows that are set aside. While there are so many, no others are taken."""
-
-_FIRST_PAUSE = 1.0
-_MAX_PAUSE = 60.0
 _COUNT_SECONDS = 1.0
-
-
-@dataclass
-class _Refused:
-    """A row whose tick fails: when it is tried again, by the clock of the event loop."""
-
-    due_at: float
-    pause: float
 
 
 class OutboxReader:
@@ -73,8 +62,11 @@ class OutboxReader:
         self._lately = -math.inf
         self._looks_soon: Iterator[float] = iter(())
         self._looked_at = -math.inf
-        self._aside: dict[str, _Refused] = {}
+        self._book = RowBook()
+        self._handing = RowHanding(ticker, backlog, self._book)
         self._counted_at = -math.inf
+        self._held_by: str | None = None
+        self._first_id: str | None = None
 
     def set_handlers(self, infos: Iterable[HandlerInfo]) -> None:
         """Take the handlers of the version in force. Until then no row is taken."""
@@ -104,9 +96,12 @@ class OutboxReader:
                     await self._wait()
             except StoreUnavailable:
                 self.state = replace(self.state, held_by=DATABASE_AWAY)
+                with contextlib.suppress(StoreUnavailable):
+                    await self._count(DATABASE_AWAY)  # it may answer reads
                 await asyncio.sleep(IDLE_SECONDS)
-            except Exception:
-                log.exception("the outbox cannot be read; trying again")
+            except Exception as error:
+                text = "the outbox cannot be read; trying again: %s"
+                log.error(text, error_name(error), exc_info=traceback_of(error))
                 with contextlib.suppress(StoreUnavailable):
                     await self._count(None)  # so that `/health` says that they wait
                 await asyncio.sleep(IDLE_SECONDS)
@@ -126,44 +121,55 @@ class OutboxReader:
         """Take what is there; return whether to look again at once. Raises `StoreUnavailable`."""
         ticker, now = self._ticker, _time()
         self._looked_at = now
-        aside = [row_id for row_id, item in self._aside.items() if item.due_at > now]
+        aside = self._book.waiting(now)
         full = self._backlog.full_namespaces()
         most = self.terms.max_document_bytes
         look = await ticker.access.read(lambda: ticker.store.outbox(aside, full, most))
+        self._book.forget_times([row.row_id for row in look.rows], self._first_id)
         if not look.rows:
             if full or aside:
                 await self._count(BACKLOG_FULL if full else None)
             else:
-                self.state = OutboxState(set_aside=len(self._aside))
+                self._book.forget_others(())
+                self.state = OutboxState()
             return False
-        if self._handlers is None or len(aside) >= MAX_ASIDE:
+        if self._handlers is None or self._book.is_full(now):
             await self._count(NO_VERSION if self._handlers is None else None)
             return False
         at = ticker.clock()
         entries = self._entries(look.rows, self._handlers, at)
         taken = self._that_fit(entries)
-        stored = await self._hand_in(taken) if taken else 0
-        if stored:
+        handed = await self._handing.hand_in(taken) if taken else Handed(0, again=False)
+        if handed.gone:
             self._lately = _time()
-        waiting = len(look.rows) - stored
-        if waiting or look.more:
+        if len(look.rows) > handed.gone or look.more or aside:
             held = BACKLOG_FULL if len(taken) < len(entries) else None
             await self._count(held)
         else:
-            self.state = OutboxState(set_aside=len(self._aside))
-        return look.more and stored > 0
+            self.state = OutboxState()
+        return handed.again or (look.more and handed.gone > 0)
 
     def _entries(
         self, rows: Iterable[OutboxRow], handlers: Mapping[str, HandlerInfo], now: float
     ) -> list[OutboxEntry]:
         """Return the entries of rows. One that breaks the check is set aside: a fault of ours."""
+        book = self._book
         entries: list[OutboxEntry] = []
         for row in rows:
+            written_at = book.written_at(row.row_id, row.created_at, now)
+            way, error = book.tried(row.row_id)
             try:
-                entries.append(entry_of(row, handlers, self.terms, now))
-            except Exception:
-                log.exception("the row %s of the outbox cannot be checked", row.row_id)
-                self._set_aside(row.row_id)
+                if error is None or way is Try.AS_ASKED:
+                    entry = entry_of(row, handlers, self.terms, written_at)
+                else:
+                    bare = way is Try.BARE
+                    entry = failed_entry(row, handlers, self.terms, error, bare=bare)
+                entries.append(entry)
+            except Exception as broken:
+                if book.is_news(row.row_id):
+                    text = "the row %s of the outbox cannot be checked"
+                    log.exception(text, row.row_id, exc_info=traceback_of(broken))
+                book.broken(row.row_id, _time())
         return entries
 
     def _that_fit(self, entries: Sequence[OutboxEntry]) -> list[OutboxEntry]:
@@ -182,48 +188,21 @@ class OutboxReader:
             fitting.append(entry)
         return fitting
 
-    async def _hand_in(self, entries: Sequence[OutboxEntry]) -> int:
-        """Give entries to the next tick; return how many are on disk. Raises `StoreUnavailable`."""
-        ticker = self._ticker
-        handings = [Handing(entry) for entry in entries]
-        ticker.inbox.handings += handings
-        ticker.wake.set()
-        with self._backlog.submitting([entry.task for entry in entries if entry.refusal is None]):
-            await asyncio.wait([handing.answer for handing in handings])
-        stored, away = 0, None
-        for handing in handings:
-            error = handing.answer.exception()
-            row_id = handing.entry.row_id
-            match error:
-                case None:
-                    stored += 1
-                    self._aside.pop(row_id, None)
-                case StoreUnavailable():
-                    away = error
-                case RaytasksError():
-                    self._set_aside(row_id)
-                case _:
-                    raise error
-        if away is not None:
-            raise away
-        return stored
-
-    def _set_aside(self, row_id: str) -> None:
-        """Try a row again later, as its check or its tick fails. The error was logged."""
-        known = self._aside.get(row_id)
-        pause = _FIRST_PAUSE if known is None else min(2 * known.pause, _MAX_PAUSE)
-        self._aside[row_id] = _Refused(_time() + pause, pause)
-
     async def _count(self, held_by: str | None) -> None:
         """Note what waits; it is counted at most once a second. Raises `StoreUnavailable`."""
         ticker, now = self._ticker, _time()
-        if now - self._counted_at < _COUNT_SECONDS and self.state.held_by == held_by:
+        if now - self._counted_at < _COUNT_SECONDS and self._held_by == held_by:
             return
-        self._counted_at = now
-        rows, oldest_at = await ticker.access.read(ticker.store.outbox_size)
-        if oldest_at is not None and not 0.0 < oldest_at <= ticker.clock():  # a writer's clock
-            oldest_at = ticker.clock() if self.state.oldest_at is None else self.state.oldest_at
-        self.state = OutboxState(rows, oldest_at, held_by, len(self._aside))
+        self._counted_at, self._held_by = now, held_by
+        ids = self._book.ids
+        size, there = await ticker.access.read(lambda: ticker.store.outbox_size(ids))
+        self._book.forget_others(there)
+        oldest_at, self._first_id = None, size.first_id
+        if size.first_id is not None:
+            oldest_at = self._book.written_at(size.first_id, size.first_at, ticker.clock())
+        if held_by != DATABASE_AWAY:
+            held_by = self._book.why(size.first_id) or held_by
+        self.state = OutboxState(size.rows, oldest_at, held_by, self._book.aside)
 
 
 def _time() -> float:

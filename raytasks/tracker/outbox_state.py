@@ -9,6 +9,7 @@ STANDS_SECONDS = 10.0
 """Seconds that a committed row may wait before `/health` says that the outbox stands still."""
 
 BACKLOG_FULL, NO_VERSION, DATABASE_AWAY = "backlog_full", "no_version", "database_away"
+LOCKED, REFUSED = "locked", "refused"
 
 _WHY = {
     BACKLOG_FULL: (
@@ -23,6 +24,14 @@ _WHY = {
         "the database cannot be used",
         "mend the database; database.error and the log tell what it says",
     ),
+    LOCKED: (
+        "another session of the database has locked it",
+        "end that session's transaction: pg_locks and pg_stat_activity tell whose it is",
+    ),
+    REFUSED: (
+        "the database refuses to store its task",
+        "see set_aside and the log for its error; it is tried again by itself",
+    ),
     None: (
         "the tracker does not take them",
         "see the other reasons and the log; they are taken when its ticks succeed again",
@@ -36,7 +45,8 @@ class OutboxState:
 
     - `rows`: how many rows wait; counted up to `outbox_rows.MAX_COUNTED`.
     - `oldest_at`: when the first of them was written; None if none waits.
-    - `held_by`: why they wait: `backlog_full`, `no_version`, `database_away`, or None.
+    - `held_by`: why they wait: `backlog_full`, `no_version`, `database_away`, or None. It is
+      `locked` or `refused` if the first one is locked by others, or refused by the database.
     - `set_aside`: how many the database refuses; they are tried again.
     """
 

@@ -14,16 +14,19 @@ from raytasks.tracker.acting import change_of, inserted
 from raytasks.tracker.outbox_intake import OutboxEntry, closed, error_json
 
 
-def take_rows(transaction: Transaction, entries: Sequence[OutboxEntry]) -> list[OutboxEntry]:
+def take_rows(
+    transaction: Transaction, entries: Sequence[OutboxEntry]
+) -> tuple[list[OutboxEntry], set[str]]:
     """Delete the rows of entries, and return the entries that this tick has to store.
 
     A row that is gone was taken by an earlier tick, of which only the answer was lost. The task of
-    a row that was written twice is there already. Neither is stored again.
+    a row that was written twice is there already. Neither is stored again. The ids of rows that
+    are locked by others come second: they stay where they are.
     """
-    there = outbox_rows.take(transaction.connection, [entry.row_id for entry in entries])
-    taken = [entry for entry in entries if entry.row_id in there]
+    found = outbox_rows.take(transaction.connection, [entry.row_id for entry in entries])
+    taken = [entry for entry in entries if entry.row_id in found.taken]
     known = transaction.tasks([entry.task.task_id for entry in taken])
-    return [entry for entry in taken if entry.task.task_id not in known]
+    return [entry for entry in taken if entry.task.task_id not in known], found.locked
 
 
 def end_unfit(

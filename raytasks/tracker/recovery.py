@@ -12,12 +12,15 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from raytasks.model.tasks import RaytasksError, StoreUnavailable
+from raytasks.store.refusals import error_name, traceback_of
 from raytasks.store.transaction import FenceBroken, Superseded
 from raytasks.tracker.access import AWAY, StoreAccess, TakenOver
 from raytasks.tracker.aside import Aside
+from raytasks.tracker.awaited_commands import RowRefused
 from raytasks.tracker.inbox import Inbox
 from raytasks.tracker.ledger import Ledger
-from raytasks.tracker.tick import TickInput
+from raytasks.tracker.lock_care import LockCare
+from raytasks.tracker.tick import TickInput, TickResult
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +31,11 @@ commands are tried in parts."""
 MAX_CULPRITS = 8
 """Maximum number of commands of one tick that are set aside when the error does not name a
 command."""
+
+MAX_LOCKED = 3
+"""Maximum number of commands of one tick that are refused for a lock while none can be stored."""
+
+LOCKED = "another session of the database has locked what this needs; try again soon"
 
 STATISTICS = "statistics"
 SCHEDULES = "schedules"
@@ -58,6 +66,7 @@ class _Round:
     """One round over the commands of a failed tick, in parts."""
 
     stored: bool = False
+    locked: int = 0
     failed: list[tuple[Inbox, Exception]] = field(default_factory=list)
 
 
@@ -73,6 +82,7 @@ class Recovery:
         self._memory = memory
         self._monotonic = memory.monotonic
         self.aside = Aside(memory.monotonic)
+        self.care = LockCare(memory.monotonic)
         self._failures = 0  # in a row; a cheap write in between does not reset it
         self._waiting = False  # commands wait that could not be stored
         self._fence_broken = False
@@ -104,6 +114,10 @@ class Recovery:
         if self._parts_suspected:  # commands alone, until the cause is clear
             taken.alone = True
         return taken
+
+    def is_careful(self, taken: Inbox) -> bool:
+        """Return whether the next tick waits only briefly for locks of others."""
+        return self.care.is_taken or taken.alone or self._bare or self._part is not None
 
     def takes_part(self, part: str) -> bool:
         """Return whether a part other than commands goes into the next tick."""
@@ -137,12 +151,13 @@ class Recovery:
 
     # After a tick
 
-    def succeeded(self, taken: Inbox) -> bool:
+    def succeeded(self, taken: Inbox, work: TickInput, done: TickResult) -> bool:
         """Record that a tick was committed. Returns whether that ends an outage.
 
         It does not while commands wait that could not be stored. The database may accept some
         writes and refuse others, e.g. when its disk is nearly full.
         """
+        self.care.note(work, done)
         if self._round is not None and taken.count:
             self._round.stored = True
         if taken.probe:
@@ -183,9 +198,14 @@ class Recovery:
         await self._access.sit_out(error)
         await self.settle_doubt(error)
 
-    async def settle_doubt(self, error: StoreUnavailable) -> None:
-        """Repeat a cheap write until it succeeds; then reload if a commit is in doubt."""
+    async def settle_doubt(self, error: StoreUnavailable) -> bool:
+        """Repeat a cheap write until it succeeds; then reload if a commit is in doubt.
+
+        Returns whether it succeeded at once: then the database is there.
+        """
+        tries = 0
         while True:
+            tries += 1
             try:
                 await self._memory.renew()
                 break
@@ -201,13 +221,21 @@ class Recovery:
         # Not earlier: only now is no transaction of ours open any more. See `Store.renew`.
         if error.in_doubt:
             await self._memory.reload()
+        return tries == 1
 
     async def _sit_out(self, taken: Inbox, work: TickInput, error: StoreUnavailable) -> None:
+        if taken.trial:
+            is_there = await self.settle_doubt(error)
+            taken.fail(RowRefused(error, doubtful=True) if is_there else StoreUnavailable(AWAY))
+            return
         if taken.probe:
             # A refused command that fails again proves little: other commands wait only if a cheap
             # write fails too.
             self.aside.again(taken, error)
             await self.settle_doubt(error)
+            return
+        if error.is_locked and await self.settle_doubt(error):
+            await self._pass_lock(taken, work, error)
             return
         if taken.alone:
             taken.refuse(StoreUnavailable(AWAY))
@@ -226,6 +254,32 @@ class Recovery:
         if self._failures >= MAX_FAILURES:
             self._failures = 0
             self._try_in_parts(error)
+
+    async def _pass_lock(self, taken: Inbox, work: TickInput, error: StoreUnavailable) -> None:
+        """Find what needs a lock that others hold. Nobody else is refused: the database is there.
+
+        If nothing at all can be stored, the lock is as good as an outage.
+        """
+        if taken.alone:
+            if not taken.is_about_one:
+                self._failed_in_round(taken, error)
+                return
+            self._round = round_ = self._round or _Round()
+            round_.locked += 1
+            taken.refuse(StoreUnavailable(LOCKED))
+            if taken.count:
+                self._failed_in_round(taken, error)
+            is_last = not self._inbox.suspects or round_.locked > MAX_LOCKED
+            if is_last and not round_.stored:
+                self._inbox.put_back_suspects()
+                await self.sit_out(error)
+        elif self._part is not None or self._bare:
+            self._bar_parts(work, error)
+        else:
+            self._inbox.put_back(taken)
+            if self.care.is_taken:
+                self._try_in_parts(error)
+            self.care.begin()
 
     def _try_in_parts(self, error: Exception) -> None:
         """Try the commands of a tick that failed too often in halves, then its other parts."""
@@ -279,7 +333,11 @@ class Recovery:
             await self.sit_out(StoreUnavailable(f"{type(error).__name__}: {error}"))
 
     def _set_aside(self, taken: Inbox, error: Exception) -> None:
-        log.error("%s cannot be stored", taken.names()[-1], exc_info=error)
+        if taken.handings:  # its reader goes on with it
+            taken.fail(RowRefused(error))
+            return
+        name = taken.names()[-1]
+        log.error("%s cannot be stored: %s", name, error_name(error), exc_info=traceback_of(error))
         taken.fail(RaytasksError(f"cannot be stored: {type(error).__name__}"))
         self.aside.add(taken, error)
 
@@ -289,7 +347,8 @@ class Recovery:
         Returns whether there is such a part.
         """
         if self._part is not None:
-            log.error("%s fail; they are left out for now", self._part, exc_info=error)
+            text, shown = "%s fail; they are left out for now: %s", traceback_of(error)
+            log.error(text, self._part, error_name(error), exc_info=shown)
             self.aside.bar(self._part, error)
             self._parts_suspected = bool(self._parts)
             return True

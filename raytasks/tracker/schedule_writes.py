@@ -24,6 +24,7 @@ from raytasks.protocol.commands import (
     ScheduleCommand,
     SetSchedule,
 )
+from raytasks.store.refusals import error_name, traceback_of
 from raytasks.store.transaction import Superseded
 from raytasks.tracker.access import AWAY, TakenOver
 from raytasks.tracker.held_schedules import HeldSchedules
@@ -225,7 +226,8 @@ class ScheduleWrites:
         except RaytasksError as error:
             item.fail(error)
         except Exception as error:
-            log.exception("a schedule cannot be changed")
+            text = "a schedule cannot be changed: %s"
+            log.error(text, error_name(error), exc_info=traceback_of(error))
             item.fail(RaytasksError(f"the schedule cannot be stored: {type(error).__name__}"))
         else:
             if not item.answer.done():

@@ -4,8 +4,8 @@ from typing import Any
 
 from raytasks.model.tasks import StateConflict, Task
 from raytasks.protocol.commands import CancelTask, ChangeTask, DeleteTask, RetryTask, TaskCommand
+from raytasks.tracker.awaited_commands import Action
 from raytasks.tracker.backlog import answer_of
-from raytasks.tracker.inbox import Action
 from raytasks.tracker.ticker import Ticker
 
 

@@ -4,7 +4,7 @@ It runs in the store's thread and knows no calls and no futures: data in, data o
 """
 
 import time
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -15,7 +15,7 @@ from raytasks.model.trace_context import trace_id_of
 from raytasks.protocol.messages import AttemptLog, Claim, Outcome, Report, StateChange
 from raytasks.store import expiry
 from raytasks.store.act_rows import write_audit
-from raytasks.store.candidates import Candidate
+from raytasks.store.candidates import Candidate, locked_among
 from raytasks.store.count_changes import Counted, Total
 from raytasks.store.expiry import ExpiringRow
 from raytasks.store.finals import call_back
@@ -51,6 +51,8 @@ class TickInput:
     fails unless tasks can be written. With `fold` the steps of the counts are folded; see
     `store.count_steps`.
 
+    With `careful` it waits only briefly for locks, and passes locked tasks over; see `lock_care`.
+
     `ahead` is the lead of the order of tasks over `now`, in seconds; see `tracker.order`.
     """
 
@@ -72,6 +74,7 @@ class TickInput:
     renew: bool = True
     prove: bool = False
     fold: bool = False
+    careful: bool = False
     requests: Sequence[CapacityRequest] = ()
     durations: Mapping[str, float] = field(default_factory=dict)
     plan: ClaimPlan | None = None
@@ -113,9 +116,10 @@ class TickResult:
     tick looked for the next due time, it is in `next_due`; the same for `next_expiry`. The flag
     `cut` says that more could have been claimed at once. The `waits` are the seconds for which
     claimed tasks had been due. The `ready_changes` are by lane. The `findings` are those of the
-    plan's questions. The schedules that fired are in `fired`, and the tasks of the outbox that
-    this tick had to store in `handed`. All prunings took `pruning_seconds`. The suspects that no
-    runner took are in `apart`; see `Shares`.
+    plan's questions. The schedules that fired are in `fired`. The tasks of the outbox that this
+    tick had to store are in `handed`, and the ids of rows that others have locked in `locked`. The
+    ids of tasks that others have locked are in `passed_over`. All prunings took `pruning_seconds`.
+    The suspects that no runner took are in `apart`; see `Shares`.
     """
 
     duplicates: Accepted = field(default_factory=Accepted)
@@ -135,6 +139,8 @@ class TickResult:
     pruning_seconds: float = 0.0
     handed: list[NewTask] = field(default_factory=list)
     apart: Mapping[str, float] = field(default_factory=dict)
+    locked: Container[str] = ()
+    passed_over: Collection[str] = ()
 
 
 def run_tick(store: Store, work: TickInput) -> TickResult:
@@ -142,7 +148,7 @@ def run_tick(store: Store, work: TickInput) -> TickResult:
     done = TickResult()
     with store.transaction(now=work.now) as transaction:
         transaction.ahead = work.ahead
-        transaction.renew(work.epoch, only_lock=not work.renew)
+        transaction.renew(work.epoch, only_lock=not work.renew, briefly=work.careful)
         if work.prove:
             touch_tasks(transaction.connection)
         _submit(transaction, work, done)
@@ -185,7 +191,10 @@ def _prune(transaction: Transaction, work: TickInput, done: TickResult) -> None:
 
 
 def _submit(transaction: Transaction, work: TickInput, done: TickResult) -> None:
-    new, entries = work.submissions, take_rows(transaction, work.outbox) if work.outbox else []
+    new = work.submissions
+    entries: list[OutboxEntry] = []
+    if work.outbox:
+        entries, done.locked = take_rows(transaction, work.outbox)
     if entries:
         done.handed = [entry.task for entry in entries if entry.refusal is None]
         new = [*new, *done.handed]
@@ -262,7 +271,10 @@ def _let_expire(
     late = [
         row.task_id
         for row in rows
-        if row.expires_at is not None and row.expires_at <= now and not row.attempt
+        if row.expires_at is not None
+        and row.expires_at <= now
+        and not row.attempt
+        and row.task_id not in done.passed_over
     ]
     if late:
         _expire(transaction, expiry.among(transaction.connection, late, now), now, done)
@@ -274,8 +286,10 @@ def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
     if plan is None or not plan.questions:
         return
     rows = transaction.candidates(plan.asks)
+    if work.careful and not transaction.fresh:
+        done.passed_over = locked_among(transaction.connection, rows)
     late = _let_expire(transaction, rows, work.now, done)
-    offer = offered(rows, plan)
+    offer = offered(rows, plan, done.passed_over, work.ordered_types)
     if late:
         offer = [row for row in offer if row.task_id not in late]
     chosen, cut, done.apart = share_out(offer, work.requests, work.durations)

@@ -229,7 +229,7 @@ class Ticker:
                 observe = self.ledger.stats.histograms.observe
                 observe(SERVICE, COMMIT, committed_at - began_at)
                 observe(SERVICE, TICK, self.monotonic() - began_at)
-            if self.recovery.succeeded(taken):
+            if self.recovery.succeeded(taken, work, done):
                 self.access.recovered(proven=bool(proven))
             else:
                 self.access.note_commit()
@@ -285,6 +285,7 @@ class Ticker:
             firings=self.schedules.due(now) if fires else (),
             monotonic=self.monotonic,
             outbox=[item.entry.stamped(now) for item in taken.handings],
+            careful=self.recovery.is_careful(taken),
         )
         work.ahead = self._order.ahead(now, len(work.fresh))
         if self.claiming and more:

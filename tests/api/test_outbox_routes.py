@@ -1,6 +1,8 @@
 """The outbox over HTTP: its state, the nudge, and tasks that are committed and not taken yet."""
 
 import asyncio
+import time
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -106,3 +108,15 @@ async def test_a_refused_task_is_shown_with_its_events(idle_api: Api) -> None:
     assert groups["groups"][0]["error_type"] == "InvalidSubmission"
     retried = await call(idle_api, "POST", f"/tasks/{task_id(1)}/retry", status=202)
     assert retried["state"] == "PENDING"
+
+
+@pytest.mark.usefixtures("_unread")
+@pytest.mark.parametrize("seconds", [600.0, 1e12, float("inf"), float("-inf"), -1e300])
+async def test_a_committed_task_has_a_time_that_can_be(idle_api: Api, seconds: float) -> None:
+    await asyncio.sleep(0.1)
+    begun_at = time.time()
+    write_rows(idle_api.service.tracker.ticker.store, scripted(1, at=begun_at + seconds))
+    found = await call(idle_api, "GET", f"/tasks/{task_id(1)}")
+    assert [reason["code"] for reason in found["waiting_for"]] == ["in_outbox"]
+    created_at = datetime.fromisoformat(found["created_at"]).timestamp()
+    assert begun_at - 1.0 <= created_at <= time.time()

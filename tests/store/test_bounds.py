@@ -12,7 +12,8 @@ from raytasks.store import candidates
 from raytasks.store.store import Store
 from raytasks.tracker import claim_plan, sharing
 from raytasks.tracker import inbox as inbox_module
-from raytasks.tracker.inbox import Inbox, Submission
+from raytasks.tracker.awaited_commands import Submission
+from raytasks.tracker.inbox import Inbox
 from tests.making import Tracking, capacity_request, lane_ask, new_task, outcome, task_id
 from tests.tracking import FaultyStore, ScriptedRunner, tracker_on
 

@@ -1,6 +1,8 @@
 """Rows of the outbox whose columns hold what no task can have: each fails by itself."""
 
+import asyncio
 import math
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +17,8 @@ from raytasks.protocol.queries import OutboxTask
 from raytasks.store import outbox_rows
 from raytasks.store.schema import tasks
 from raytasks.store.store import Store
-from raytasks.tracker import outbox_reader
+from raytasks.testing import FakeClock
+from raytasks.tracker import outbox_book, outbox_reader
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.outbox_intake import OutboxEntry, entry_of
 from raytasks.tracker.outbox_state import outbox_reasons
@@ -29,7 +32,7 @@ from tests.outbox_tools import (
     write_raw,
     write_rows,
 )
-from tests.tracking import tracker_on
+from tests.tracking import PATIENCE, tracker_on
 
 HUGE = 3_000_000
 
@@ -163,14 +166,14 @@ def test_the_place_of_a_malformed_row_is_not_taken_from_another(sqlite_store: St
     write_rows(sqlite_store, outbox_values(1))
     write_raw(sqlite_store, outbox_values(1) | {"id": b"b"})
     with sqlite_store._database.writing() as connection:
-        assert outbox_rows.take(connection, ["rowid 1", "rowid 2", "rowid 3"]) == {"rowid 2"}
-        assert outbox_rows.take(connection, [task_id(1)]) == {task_id(1)}
+        assert outbox_rows.take(connection, ["rowid 1", "rowid 2", "rowid 3"]).taken == {"rowid 2"}
+        assert outbox_rows.take(connection, [task_id(1)]).taken == {task_id(1)}
 
 
 async def test_a_row_that_breaks_its_check_stops_no_other(
     store_url: str, open_store: Callable[..., Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outbox_reader, "_FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(outbox_book, "_FIRST_PAUSE", 0.05)
     store, breaks = open_store(store_url), True
 
     def breaking(row: OutboxRow, *rest: Any) -> OutboxEntry:
@@ -242,3 +245,28 @@ async def test_a_time_that_is_none_counts_as_the_time_of_the_look(
         tracker.set_handlers([info()])
         await until_taken(store)
         assert failed(tracker, numbers={1, 2}) == []
+
+
+@pytest.mark.parametrize("at", [NOW * 1000, NOW + 600.0])
+async def test_a_wrong_clock_of_a_writer_does_not_silence_health(
+    store_url: str, open_store: Callable[..., Store], monkeypatch: pytest.MonkeyPatch, at: float
+) -> None:
+    """In milliseconds, or ten minutes fast."""
+    monkeypatch.setattr(outbox_reader, "_COUNT_SECONDS", 0.0)
+    store, clock = open_store(store_url), FakeClock(NOW)
+    async with tracker_on(store, clock=clock, monotonic=time.monotonic) as tracker:
+        write_rows(store, outbox_values(1, at=at), outbox_values(2))
+        await until_state(tracker, rows=2, oldest_at=NOW)
+        for _ in range(3):  # beyond the writer's time, too
+            clock.advance(400.0)
+            tracker.outbox.nudge()
+            await until_state(tracker, rows=2, oldest_at=NOW)
+            seen = tracker.outbox.state
+            await asyncio.sleep(0)
+            tracker.outbox.nudge()
+            async with asyncio.timeout(PATIENCE):
+                while tracker.outbox.state is seen:  # noqa: ASYNC110 - it has no signal
+                    await asyncio.sleep(0.005)
+            assert tracker.outbox.state.oldest_at == NOW
+        [reason] = outbox_reasons(tracker.outbox.state, clock())
+        assert "the oldest for 1200 s" in reason["message"]

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Never
 
+import psycopg
 import pytest
 from msgspec import json
 
@@ -15,7 +16,7 @@ from raytasks.protocol.commands import SetNamespace
 from raytasks.protocol.queries import AuditList, TasksById
 from raytasks.store import outbox_rows
 from raytasks.store.store import Store
-from raytasks.tracker import outbox_reader
+from raytasks.tracker import outbox_book, outbox_reader
 from raytasks.tracker.core import Tracker
 from tests.making import NOW, new_task, task_id
 from tests.outbox_tools import (
@@ -194,10 +195,10 @@ async def test_a_row_that_is_written_twice_is_one_task(outbox_store: Store) -> N
 async def test_a_row_that_breaks_its_tick_stops_no_other(
     outbox_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outbox_reader, "_FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(outbox_book, "_FIRST_PAUSE", 0.05)
     take, breaks = outbox_rows.take, True
 
-    def breaking(connection: Any, ids: Any) -> set[str]:
+    def breaking(connection: Any, ids: Any) -> outbox_rows.TakenRows:
         if breaks and task_id(2) in ids:
             raise ZeroDivisionError
         return take(connection, ids)
@@ -324,3 +325,21 @@ async def test_a_nudge_is_answered_at_once(
         write_rows(faulty_store, outbox_values(1))
         tracker.outbox.nudge()
         await until_taken(faulty_store)
+
+
+@pytest.mark.parametrize("options", ["[]", '["priority"]', '[{"priority": 5}]'])
+async def test_options_of_the_function_that_are_a_list_are_named(
+    postgres_url: str, open_store: Callable[..., Store], options: str
+) -> None:
+    store = open_store(postgres_url)
+    with psycopg.connect(postgres_url.replace("+psycopg", "")) as connection:
+        call = "SELECT CAST(raytasks_submit_v1('short', '{}', %s::jsonb) AS text)"
+        row = connection.execute(call, [options]).fetchone()
+    assert row is not None
+    async with reading(store) as tracker:
+        await until_taken(store)
+        [found] = (await tracker.read(TasksById([row[0]]))).values()
+        assert found.state is State.FAILED
+        message = error_of(found)["message"]
+        assert "the third argument of raytasks_submit_v1, its options, must be" in message
+        assert """e.g. '{"priority": 5}'""" in message
