@@ -73,7 +73,7 @@ def limit_values_again(
 
     `payload` and `known` are JSON text. What is known of a limit stays, as it may have been given
     at submission; except for the limits in `renewed`. The others are found in the payload. What
-    cannot be a value there becomes null.
+    cannot be a value there becomes null, and so does all in a payload that cannot be read.
     """
     keyed = [limit for limit in limits if limit.by is not None]
     if not keyed:
@@ -81,7 +81,7 @@ def limit_values_again(
     before = {} if known is None else json.loads(known)
     before = {name: value for name, value in before.items() if name not in renewed}
     values: dict[str, Any] = {}
-    found = None if all(limit.name in before for limit in keyed) else json.loads(payload)
+    found = None if all(limit.name in before for limit in keyed) else _parsed(payload)
     for limit in keyed:
         if limit.name in before:
             values[limit.name] = before[limit.name]
@@ -91,6 +91,14 @@ def limit_values_again(
         except BadLimitValue:
             values[limit.name] = None
     return _written(values)
+
+
+def _parsed(text: str) -> Any:
+    """Return the value of JSON text; None if it cannot be read, as for a number of 5,000 digits."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _written(values: Mapping[str, Any]) -> str:

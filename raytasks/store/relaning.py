@@ -10,7 +10,7 @@ from raytasks.model.lane_names import lane_of
 from raytasks.model.states import WAITING
 from raytasks.store.count_steps import read_counts
 from raytasks.store.lane_rows import LanePlace, ReadyChange
-from raytasks.store.schema import AT_REST, tasks
+from raytasks.store.schema import AT_REST, READY, tasks
 from raytasks.store.transaction import Transaction
 
 STEP = 500
@@ -61,6 +61,17 @@ _SIZES: Select[Any] = (
     .limit(bindparam("p_limit"))
 )
 
+_IN_LANES: Select[Any] = (
+    select(tasks.c.task_id, func.length(tasks.c.payload))
+    .where(
+        READY,
+        tasks.c.task_type == bindparam("p_task_type"),
+        tasks.c.lane.in_(bindparam("p_lanes", expanding=True)),
+    )
+    .order_by(tasks.c.lane, tasks.c.rank, tasks.c.task_id)
+    .limit(bindparam("p_limit"))
+)
+
 _ROWS: Select[Any] = select(
     *(tasks.c[name] for name in ("task_id", "task_type", "lane", "namespace", "limit_values")),
     *(tasks.c[name] for name in ("rank", "ready", "attempt", "payload")),
@@ -89,6 +100,15 @@ def relane(
             done.cursor = LaneCursor(namespace, state, found[-1])
             return done
     return RelaneResult()
+
+
+def relane_ready(
+    transaction: Transaction, task_type: str, lanes: Sequence[str], compute: Compute
+) -> RelaneResult:
+    """Do the same for the next ready tasks of some lanes. The result has no cursor."""
+    bound = {"p_task_type": task_type, "p_lanes": list(lanes), "p_limit": STEP}
+    found = _within_bytes(transaction.connection.execute(_IN_LANES, bound).all())
+    return _move(transaction, found, compute) if found else RelaneResult()
 
 
 def _places(connection: Connection, task_type: str) -> list[tuple[str, str]]:

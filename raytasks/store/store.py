@@ -49,7 +49,7 @@ from raytasks.store.database import Database
 from raytasks.store.idempotency import find_duplicates
 from raytasks.store.lane_rows import LaneAsk, LaneRow, PutOffRow
 from raytasks.store.place_rows import Places
-from raytasks.store.relaning import Compute, LaneCursor, RelaneResult, relane
+from raytasks.store.relaning import Compute, LaneCursor, RelaneResult, relane, relane_ready
 from raytasks.store.transaction import Transaction
 
 Counts = Mapping[Counted, int]
@@ -249,15 +249,25 @@ class Store:
             ]
 
     def relane_step(
-        self, epoch: int, now: float, task_type: str, cursor: LaneCursor, compute: Compute
+        self,
+        epoch: int,
+        now: float,
+        task_type: str,
+        cursor: LaneCursor,
+        compute: Compute,
+        lanes: Sequence[str] = (),
     ) -> RelaneResult:
         """Move the next waiting tasks of a type to their new lanes. See `relaning.relane`.
 
-        Raises `Superseded`, `FenceBroken`, `StoreUnavailable`.
+        With `lanes`, only the ready tasks of those are moved. Raises `Superseded`, `FenceBroken`,
+        `StoreUnavailable`.
         """
         with self.transaction(now=now) as transaction:
             transaction.renew(epoch)
-            done = relane(transaction, task_type, cursor, compute)
+            if lanes:
+                done = relane_ready(transaction, task_type, lanes, compute)
+            else:
+                done = relane(transaction, task_type, cursor, compute)
             transaction.finish()
             done.ready_changes = transaction.ready_changes
         return done

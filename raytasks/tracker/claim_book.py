@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from raytasks.model.handler_info import REMOTE_POOL, HandlerInfo
 from raytasks.model.states import CRASHES, FINAL, WAITING, OutcomeKind
-from raytasks.model.tasks import Running
+from raytasks.model.tasks import NewTask, Running
 from raytasks.protocol.messages import Outcome, StateChange
 from raytasks.store.lane_rows import LaneRow, PutOffRow, ReadyChange
 from raytasks.store.store import Store
@@ -23,6 +23,7 @@ from raytasks.tracker.lane_queues import Lane
 from raytasks.tracker.sharing import CapacityRequest
 
 if TYPE_CHECKING:
+    from raytasks.tracker.inbox import Submission
     from raytasks.tracker.tick import TickInput, TickResult
 
 _RANK_SLACK = 1e-3  # an expected rank may be wrong by so many seconds
@@ -46,7 +47,7 @@ class ClaimBook:
         self._priority_step = priority_step
         self.lanes = Lanes(clock, monotonic, fleet.averages.get)
         self.limits = self.lanes.limits
-        self.moves = LaneMoves(self.limits, monotonic)
+        self.moves = LaneMoves(self.limits.keyed, monotonic)
         self.mismatch: str | None = None
         """How memory and database differ, as a tick has shown; None: they do not."""
         self.awaits_handlers = False
@@ -85,6 +86,11 @@ class ClaimBook:
         self.memory_types = frozenset(info.task_type for info in infos if info.heeds_memory)
 
     # Before a tick
+
+    def arrived(self, submissions: Iterable["Submission"], now: float) -> list[NewTask]:
+        """Return new tasks as accepted at `now`, with the values of their types' limits."""
+        placed = self.limits.keyed.placed
+        return [placed(task).stamped(now) for item in submissions for task in item.tasks]
 
     def plan(self, work: "TickInput", takes: Callable[[str], bool]) -> None:
         """Add to a tick what runners may get. `takes`: whether a type is to be claimed at all."""

@@ -103,9 +103,12 @@ class Lanes:
             queue = self._queue(task_type, namespace)
             lane = queue.kind.lanes[name] = Lane(queue, name, values)
             lane.ready, lane.floor = waiting, rank
+            queue.kind.ready += waiting
+            if lane.misplaced:
+                self.limits.park(lane, self.limits.keyed.moving, task_type, rank)
+                continue
             queue.heap.append((rank, lane))
             queue.ready += waiting
-            queue.kind.ready += waiting
         for kind in self._kinds.values():
             for queue in kind.queues.values():
                 heapq.heapify(queue.heap)
@@ -116,11 +119,7 @@ class Lanes:
 
     def rows(self) -> Iterator[LaneRow]:
         """Return all lanes, as `load` takes them."""
-        for kind in self._kinds.values():
-            for lane in kind.lanes.values():
-                if lane.ready:
-                    space = lane.queue.namespace
-                    yield LaneRow(kind.name, lane.name, space, lane.values, lane.ready, lane.floor)
+        return lane_queues.rows(self._kinds.values())
 
     def apply(self, changes: Iterable[ReadyChange]) -> None:
         """Apply what has become ready on disk, and what is ready no longer.
@@ -287,7 +286,9 @@ class Lanes:
     def _queue(self, task_type: str, namespace: str) -> LaneQueue:
         kind = self._kinds.get(task_type)
         if kind is None:
-            kind = self._kinds[task_type] = TypeLanes(task_type, self.limits.of_type(task_type))
+            names = self.limits.keyed.names_of(task_type)
+            kind = TypeLanes(task_type, self.limits.of_type(task_type), names)
+            self._kinds[task_type] = kind
         queue = kind.queues.get(namespace)
         if queue is None:
             queue = kind.queues[namespace] = self.maker.make(kind, namespace)

@@ -28,8 +28,11 @@ def gates_at_hand(lane: Lane | None) -> Sequence[Gate] | None:
 def blocking(limits: Limits, lane: Lane) -> Gate | None:
     """Return the first gate of a lane that lets none of its tasks begin; None if all let one.
 
-    It has no room, or the first task of another lane surely comes before those of this one.
+    It has no room, or the first task of another lane surely comes before those of this one. A
+    misplaced lane waits before a gate of its own until its tasks are moved.
     """
+    if lane.misplaced:
+        return limits.keyed.moving
     if lane.gates is not None:
         gate = limits.blocking(lane.gates)
         if gate is not None or not lane.queue.kind.limits.is_member:

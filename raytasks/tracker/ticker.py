@@ -86,7 +86,7 @@ class Ticker:
             self.journal.runner_gone,
         )
         self.bulk = BulkTurns(self.monotonic)
-        self.schedules = ScheduleBook(self.claims.limits.declared_of)
+        self.schedules = ScheduleBook(self.claims.limits.keyed.declared_of)
         self.background = Background(self)
         self._order = OrderClock(self.monotonic)
         self.claiming = True
@@ -259,7 +259,7 @@ class Ticker:
         self.asked = False
         takes_part = self.recovery.takes_part
         more = not taken.alone
-        arrived = [task.stamped(now) for item in taken.submissions for task in item.tasks]
+        arrived = self.claims.arrived(taken.submissions, now)
         fires = more and takes_part(SCHEDULES)
         work = TickInput(
             now=now,

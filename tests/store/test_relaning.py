@@ -115,3 +115,27 @@ def test_a_tracker_that_was_replaced_moves_nothing(tracking: Tracking) -> None:
         all_steps(tracking)
     assert {row.limit_values for row in tracking.store.lanes()} == {None}
     assert tracking.task(0).task_id == task_id(0)
+
+
+def test_ready_tasks_of_some_lanes_are_moved(tracking: Tracking) -> None:
+    known = KnownLanes(tracking.store.lanes())
+    plain = lane_of("default", None)
+    steps: list[RelaneResult] = []
+    while not steps or steps[-1].changed:
+        steps.append(
+            tracking.store.relane_step(
+                *(tracking.epoch, tracking.now, "short", LaneCursor(), compute), [plain, "none"]
+            )
+        )
+        known.apply(steps[-1].ready_changes)
+    assert [step.changed for step in steps] == [3, 2, 0]
+    assert all(step.cursor is None for step in steps)
+    rows = tracking.store.lanes()
+    known.check(rows)
+    found = {(row.task_type, row.namespace, row.limit_values): row.waiting for row in rows}
+    assert found == {
+        ("short", "default", '{"customer":"c0"}'): 3,
+        ("short", "default", '{"customer":"c1"}'): 2,
+        ("short", "team-a", None): 4,
+        ("long", "default", None): 1,
+    }
