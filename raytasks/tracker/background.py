@@ -72,7 +72,7 @@ class Background:
         moves, epoch, now = ticker.ledger.claims.moves, ticker.epoch, ticker.clock()
         step = moves.turn()
         try:
-            done = await ticker.access.write(lambda: ticker.store.relane_step(epoch, now, *step))
+            done = await ticker.access.write(lambda: ticker.store.relane_step(epoch, now, step))
         except Superseded:
             raise
         except StoreUnavailable as error:
@@ -86,8 +86,7 @@ class Background:
                 await ticker.reload()
         else:
             ticker.access.recovered()
-            moves.done(step, done)
-            ticker.ledger.claims.note_step(done.ready_changes, ())
+            ticker.ledger.claims.note_moved(step, done)
             ticker.wake.set()
 
     async def _do_bulk_step(self) -> None:
@@ -95,6 +94,7 @@ class Background:
         ticker = self._ticker
         epoch, now, last = ticker.epoch, ticker.clock(), ticker.bulk.last
         turn = ticker.bulk.turn()
+        turn.renewals = ticker.claims.moves.renewals
         try:
             done = await ticker.access.write(lambda: run_step(ticker.store, epoch, now, last, turn))
         except Held:

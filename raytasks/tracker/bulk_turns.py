@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from raytasks.model.acts import ActionName, AuditEntry, NewAudit
@@ -19,6 +19,7 @@ from raytasks.store.finals import call_back
 from raytasks.store.lane_rows import ReadyChange
 from raytasks.store.store import Store
 from raytasks.tracker.acting import inserted
+from raytasks.tracker.renewing import Renewal, renew_values
 
 STEP = 500
 """Maximum number of tasks that one step looks at."""
@@ -58,12 +59,13 @@ class StepResult:
 class Turn:
     """The input of one step: operations in `waiting` are skipped; the step sets `bulk_id`.
 
-    The step makes at most `room` tasks wait.
+    The step makes at most `room` tasks wait. For the `renewals`, see `LaneMoves`.
     """
 
     waiting: frozenset[str] = frozenset()
     bulk_id: str = ""
     room: int = STEP
+    renewals: Mapping[str, Renewal] = field(default_factory=dict)
 
 
 @dataclass
@@ -233,6 +235,8 @@ def run_step(
         limit = min(STEP, turn.room) if retries else STEP
         heads, looked_at = bulk.walk(transaction, operation, limit)
         changed = bulk.act(transaction, operation, heads, now)
+        if retries and turn.renewals:
+            renew_values(transaction, turn.renewals, changed)
         finished_at = now if len(looked_at) < limit else None
         skipped = len(heads) - len(changed) if retries else 0
         bulk.move(transaction, operation, looked_at, len(changed), finished_at, skipped)

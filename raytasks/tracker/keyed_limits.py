@@ -23,6 +23,8 @@ class KeyedLimits:
         self._names: dict[str, frozenset[str]] = {}
         self.moving = _closed_gate()
         """The gate before which lanes wait until their tasks are moved; it never opens."""
+        self.closed: frozenset[str] = frozenset()
+        """The types all of whose lanes wait so."""
 
     def declare(self, infos: Iterable[HandlerInfo]) -> None:
         """Put the declared limits of a handlers' version in force."""
@@ -78,7 +80,15 @@ def are_named(limit_values: str | None, names: frozenset[str]) -> bool:
     return values_of(limit_values).keys() == names
 
 
+def waits_to_move(gate: Gate | None) -> bool:
+    """Return whether what is parked at a gate waits until its tasks are moved."""
+    return gate is not None and gate.limit is _MOVES
+
+
+_MOVES = LimitInForce(_NO_LIMIT, _NO_LIMIT)
+
+
 def _closed_gate() -> Gate:
-    gate = Gate(LimitInForce(_NO_LIMIT, _NO_LIMIT), None, 0.0, 0.0)
+    gate = Gate(_MOVES, None, 0.0, 0.0)
     gate.closed_until = math.inf
     return gate

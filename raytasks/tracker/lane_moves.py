@@ -1,19 +1,21 @@
 """The moves of waiting tasks to other lanes, after a version has changed the keyed limits of types.
 
-They go in small steps, each in a transaction of its own between two ticks. Nothing of their
-progress is stored: a task whose values are not those of its type's limits shows what is to be done.
-Until it is moved, its lane is closed.
+They go in small steps, each in a transaction of its own between two ticks. If a task's values have
+other names than its type's limits, it is to be moved, and its lane is closed until then. Where
+values come from is stored by type: see `LimitPlaces`.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import NamedTuple
 
+from raytasks.model.controls import Limit
 from raytasks.model.lane_names import limit_values_again
+from raytasks.model.limit_places import LimitPlaces, places_of
 from raytasks.store.lane_rows import LaneRow, ReadyChange
-from raytasks.store.relaning import Compute, LaneCursor, RelaneResult
+from raytasks.store.relaning import Compute, LaneCursor, RelaneResult, RelaneStep
 from raytasks.tracker.keyed_limits import KeyedLimits
+from raytasks.tracker.renewing import Renewal
 
 TICKS_FIRST = 4
 """Number of ticks that run before a step while ticks have work."""
@@ -24,58 +26,69 @@ MAX_LANES = 200
 _PAUSE_SECONDS = 5.0  # after a step that failed
 
 
-class MoveStep(NamedTuple):
-    """One step: the next waiting tasks of a type from the cursor on, or ready ones of `lanes`."""
-
-    task_type: str
-    cursor: LaneCursor
-    compute: Compute
-    lanes: tuple[str, ...] = ()
-
-
 class LaneMoves:
     """The schedule of the moves: single lanes first, then type after type.
 
-    All methods belong to one event loop. `monotonic` returns seconds since any time.
+    All methods belong to one event loop. `clock` returns seconds since the epoch, `monotonic`
+    seconds since any time.
     """
 
-    def __init__(self, limits: KeyedLimits, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, limits: KeyedLimits, clock: Callable[[], float], monotonic: Callable[[], float]
+    ) -> None:
         self._limits = limits
+        self._clock = clock
         self._monotonic = monotonic
-        self._wanted: dict[str, None] = {}
+        self._known: dict[str, LimitPlaces] = {}
+        self._wanted: dict[str, LimitPlaces] = {}  # types to walk through, the present one first
         self._lanes: dict[str, dict[str, None]] = {}  # that came since, by type
-        self._step: MoveStep | None = None
-        self._places: dict[str, dict[str, str]] = {}  # of values, by type and limit
-        self._renewed: dict[str, set[str]] = {}
-        self._type: str | None = None
+        self._step: RelaneStep | None = None
         self._cursor = LaneCursor()
         self._ticks = 0
         self._paused_until = -math.inf
+        self.closed: frozenset[str] = frozenset()
+        """The types of which nothing is claimed until all waiting tasks are moved.
+
+        Either their values may be those of another place, or they are in order by a new value.
+        """
+        self.renewals: Mapping[str, Renewal] = {}
+        """By type: what to do with tasks that wait again."""
+
+    def load(self, places: Mapping[str, LimitPlaces]) -> None:
+        """Take what is known on disk of where values come from. Call `begin` after it."""
+        self._known = dict(places)
+        self._wanted.clear()
 
     def begin(self, rows: Iterable[LaneRow]) -> None:
         """Begin again, as all was read again or another version is in force."""
+        self._known |= self._wanted  # values may come from there, though it is not on disk yet
         self._wanted.clear()
         self._lanes.clear()
-        self._type = self._step = None
-        self._note_places()
+        self._step, self._cursor = None, LaneCursor()
+        known = {name: self._places(name) for name in self._limits.types}
+        self._wanted |= {name: places for name, places in known.items() if not places.moved}
+        self.closed = frozenset(name for name, places in self._wanted.items() if places.renewed)
         for row in rows:
-            if not self._limits.fit(row.task_type, row.limit_values):
-                self._wanted[row.task_type] = None
+            name = row.task_type
+            if self._limits.fit(name, row.limit_values):
+                continue
+            if name not in self._wanted:
+                self._lanes.setdefault(name, {})[row.lane] = None
+            elif _has_order(self._limits.declared_of(name)):
+                self.closed |= {name}
+        self.renewals = {
+            name: Renewal(places.since, self._compute(name))
+            for name, places in known.items()
+            if places.renewed
+        }
 
-    def _note_places(self) -> None:
-        """Note where values are found, and whose place differs from that of the last version."""
-        before, self._places = self._places, {}
-        for name in self._limits.types:
-            places = {
-                limit.name: limit.by
-                for limit in self._limits.declared_of(name)
-                if limit.by is not None
-            }
-            self._places[name] = places
-            known = before.get(name, places)
-            if moved := {limit for limit, by in places.items() if known.get(limit, by) != by}:
-                self._renewed.setdefault(name, set()).update(moved)
-        self._wanted.update(dict.fromkeys(self._renewed))
+    def _places(self, task_type: str) -> LimitPlaces:
+        """Return where values come from in the version in force."""
+        present, now = places_of(self._limits.declared_of(task_type)), self._clock()
+        known = self._known.get(task_type)
+        if known is None:
+            return LimitPlaces(present, {}, now, moved=not present)
+        return known.followed_by(present, now)
 
     def note(self, changes: Iterable[ReadyChange]) -> None:
         """Note the lanes of tasks that became ready which are not those of their type."""
@@ -86,7 +99,7 @@ class LaneMoves:
 
     @property
     def _has_some(self) -> bool:
-        return bool(self._lanes or self._wanted) or self._type is not None
+        return bool(self._lanes or self._wanted)
 
     @property
     def any(self) -> bool:
@@ -100,29 +113,27 @@ class LaneMoves:
         self._ticks += 1
         return idle or self._ticks > TICKS_FIRST
 
-    def turn(self) -> MoveStep:
+    def turn(self) -> RelaneStep:
         """Return the next step. Ready tasks of single lanes go first, as these are few."""
         if self._lanes:
             name, lanes = next(iter(self._lanes.items()))
             some = tuple(islice(lanes, MAX_LANES))
-            self._step = MoveStep(name, LaneCursor(), self._compute(name), some)
-            return self._step
-        if self._type is None:
-            self._type, self._cursor = next(iter(self._wanted)), LaneCursor()
-            del self._wanted[self._type]
-        self._step = MoveStep(self._type, self._cursor, self._compute(self._type))
+            self._step = RelaneStep(name, LaneCursor(), self._compute(name), some)
+        else:
+            name, places = next(iter(self._wanted.items()))
+            self._step = RelaneStep(name, self._cursor, self._compute(name), places=places)
         return self._step
 
     def _compute(self, task_type: str) -> Compute:
         limits = self._limits.declared_of(task_type)
-        renewed = frozenset(self._renewed.get(task_type, ()))
+        former = (self._wanted.get(task_type) or self._places(task_type)).renewed
 
         def compute(text: str, known: str | None) -> str | None:
-            return limit_values_again(text, known, limits, renewed)
+            return limit_values_again(text, known, limits, former)
 
         return compute
 
-    def done(self, step: MoveStep, result: RelaneResult) -> None:
+    def done(self, step: RelaneStep, result: RelaneResult) -> None:
         """Record the result of a step. One from before `begin` says nothing."""
         self._ticks = 0
         if step is not self._step:
@@ -130,13 +141,14 @@ class LaneMoves:
         if step.lanes:
             if not result.changed:
                 self._leave(step)
-        elif result.cursor is None:
-            self._renewed.pop(self._type or "", None)
-            self._type = None
-        else:
+        elif result.cursor is not None:
             self._cursor = result.cursor
+        else:
+            name, self._cursor = step.task_type, LaneCursor()
+            self._known[name] = self._wanted.pop(name)._replace(moved=True)
+            self.closed -= {name}
 
-    def _leave(self, step: MoveStep) -> None:
+    def _leave(self, step: RelaneStep) -> None:
         lanes = self._lanes.get(step.task_type, {})
         for name in step.lanes:
             lanes.pop(name, None)
@@ -152,3 +164,7 @@ class LaneMoves:
         if not self._has_some:
             return math.inf
         return self._paused_until - self._monotonic()
+
+
+def _has_order(limits: Sequence[Limit]) -> bool:
+    return any(limit.ordered for limit in limits if limit.by is not None)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from raytasks.tracker import lane_gates
 from raytasks.tracker.gates import Gate, LimitInForce
+from raytasks.tracker.keyed_limits import waits_to_move
 from raytasks.tracker.lane_book import Lanes
 from raytasks.tracker.lane_queues import Lane
 from raytasks.tracker.limit_view import MAX_KEYS, KeyUse, LimitUse
@@ -17,7 +18,7 @@ class Block(NamedTuple):
 
     - `seconds`: when time alone makes room, from now; infinite if it does not.
     - `first`: the lane of the task that comes first in the limit's order, if only that one does.
-    - `moving`: the type whose tasks are moved to other keys; nothing of their lane begins before.
+    - `moving`: the type whose tasks are moved to other keys; the task does not begin before.
     """
 
     gate: Gate
@@ -53,7 +54,7 @@ class Block(NamedTuple):
         if self.moving:
             return (
                 f"the version in force has other limits by a value for the type {self.moving}, "
-                "and the task gets its values for them first"
+                "and its waiting tasks get their values for them first"
             )
         limit, key = self.gate.limit, self.gate.key
         name = f"the limit {limit.name}" + (f" of {key[1]!r}" if key is not None else "")
@@ -71,10 +72,8 @@ class Block(NamedTuple):
 
 def blocks(gates: Sequence[Gate], now: float, lane: Lane | None) -> Iterator[Block]:
     """Yield the limits that let no task of a lane begin, by the monotonic clock."""
-    if lane is not None and lane.misplaced:
-        gate = lane.parked_at
-        if gate is not None:
-            yield Block(gate, is_rate=False, seconds=math.inf, moving=lane.queue.kind.name)
+    if lane is not None and (gate := lane.parked_at) is not None and waits_to_move(gate):
+        yield Block(gate, is_rate=False, seconds=math.inf, moving=lane.queue.kind.name)
         return
     for gate in gates:
         if gate.room(now) + gate.reserved <= 0:  # what a tick has reserved may be this task's

@@ -281,6 +281,7 @@ class Ticker:
             skip_known=taken.alone,
             ordered_types=self.claims.limits.ordered_types,
             memory_types=self.claims.memory_types,
+            renewals=self.claims.moves.renewals,
             stats=self.ledger.stats.to_write(now) if more and takes_part(STATISTICS) else None,
             firings=self.schedules.due(now) if fires else (),
             monotonic=self.monotonic,
@@ -312,8 +313,7 @@ class Ticker:
             await self._load()
 
     def _is_expiry_due(self, now: float) -> bool:
-        next_expiry = self.ledger.next_expiry
-        return next_expiry is not None and next_expiry <= now
+        return self.ledger.next_expiry is not None and self.ledger.next_expiry <= now
 
     def _look_for_news(self) -> None:
         """Have another tick if a runner has asked meanwhile, or work came that it may have."""
@@ -354,6 +354,7 @@ class Ticker:
         next_expiry = await self.access.insist(self.store.next_expiry)
         self.steering, schedules = await self.access.insist(self.store.settings)
         lanes = await self.access.insist(self.store.lanes)
+        self.claims.moves.load(await self.access.insist(self.store.limit_places))
         self.schedules.load(schedules)
         self.ledger.load(running, counts, next_due, totals, lanes, next_expiry=next_expiry)
         self.claims.wants_put_off = True

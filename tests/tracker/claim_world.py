@@ -36,7 +36,10 @@ def info(task_type: str, *limits: Limit, weight: float = 1.0) -> HandlerInfo:
 
 @dataclass
 class Task:
-    """A task of the naive store. It may be claimed from `due` on; `rank` is its place."""
+    """A task of the naive store. It may be claimed from `due` on; `rank` is its place.
+
+    One that is `foreign` may have values of any version.
+    """
 
     task_id: str
     task_type: str
@@ -47,6 +50,7 @@ class Task:
     payload: str
     ready: bool = False
     running: Running | None = None
+    foreign: bool = False
 
     @property
     def lane(self) -> str:
@@ -111,6 +115,7 @@ class ClaimWorld:
         task = Task(
             *(f"{number:08d}", task_type, namespace, values, place, self.now, json.dumps(payload)),
             ready=True,
+            foreign=infos is not None,
         )
         self.tasks[task.task_id] = task
         return task
@@ -136,8 +141,8 @@ class ClaimWorld:
         left = self._summed([(task, -1) for task in ready])
         for name, values in moved.items():
             self.tasks[name].values = values
-        moves.done(step, RelaneResult(changed=len(moved)))
-        self.book.note_step([*self._summed([(task, 1) for task in ready]), *left], ())
+        changes = [*self._summed([(task, 1) for task in ready]), *left]
+        self.book.note_moved(step, RelaneResult(changed=len(moved), ready_changes=changes))
         return True
 
     def cancel(self, task: Task) -> None:
@@ -222,13 +227,17 @@ class ClaimWorld:
         return [running for running, _ in done.claimed]
 
     def _settled(self, task: Task, item: Settlement) -> list[tuple[Task, int]]:
-        task.running = None
+        running, task.running = task.running, None
+        assert running is not None
         if item.state.final:
             del self.tasks[task.task_id]
             return []
         task.due = item.run_at - NOW
         if item.moves:
             task.rank = item.run_at
+        renewal = self.book.moves.renewals.get(task.task_type)
+        if renewal is not None and running.claimed_at <= renewal.since:
+            task.values = renewal.compute(task.payload, task.values)
         task.ready = item.is_ready(NOW + self.now)
         if not task.ready:
             self._later[task.task_id] = task

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from raytasks.model.controls import Limit
 from raytasks.model.handler_info import HandlerInfo
+from raytasks.model.lane_names import limit_values_of
 from raytasks.model.states import OutcomeKind
 from raytasks.model.steering import LimitSetting, NamespaceSetting, Pause, Steering
 from raytasks.model.tasks import Running
@@ -70,6 +72,20 @@ class ClaimMachine(RuleBasedStateMachine):
         for name, key in list(self.begun):
             if name not in self.world.book.limits.by_name:
                 del self.begun[name, key]  # it begins again if it comes back
+
+    @rule(task_type=types, capacity=st.integers(1, 3))
+    def look_elsewhere(self, task_type: str, capacity: int) -> None:
+        """A version finds the values of a type at other places; ticks come before the moves."""
+        for key in ("x1", "x2"):
+            self.world.add(task_type, key)
+        self._note(self.world.tick(_request(1, [task_type])))
+        others = {"/key": "/other", "/other": "/key", None: None}
+        infos = dict(self.world.infos)
+        if task_type in infos:
+            limits = (replace(each, by=others[each.by]) for each in infos[task_type].limits)
+            infos[task_type] = replace(infos[task_type], limits=tuple(limits))
+            self.deploy(tuple(infos.values()))
+            self._note(self.world.tick(_request(capacity, TYPES)))
 
     @rule(
         version=st.sampled_from(VERSIONS), task_type=types, key=st.sampled_from(("x1", "y1", None))
@@ -248,10 +264,12 @@ class ClaimMachine(RuleBasedStateMachine):
             )
 
     def _is_in_place(self, task: Task) -> bool:
-        """Return whether the values of a task are those of its type, by their names."""
+        """Return whether the values of a task are those of its type; of a foreign one, by name."""
         info = self.world.infos.get(task.task_type)
         if info is None:
             return True
+        if not task.foreign:
+            return task.values == limit_values_of(json.loads(task.payload), info.limits)
         names = {limit.name for limit in info.limits if limit.by is not None}
         return names == set(json.loads(task.values or "{}"))
 
