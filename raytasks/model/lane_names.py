@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from raytasks.model.controls import Limit
@@ -70,30 +71,54 @@ def limit_values_of(
 
 
 def limit_values_again(
-    payload: str, known: str | None, limits: Sequence[Limit], renewed: Container[str] = ()
+    payload: str,
+    known: str | None,
+    limits: Sequence[Limit],
+    former: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> str | None:
     """Return the values of a waiting task's keyed limits, after a version has declared others.
 
     `payload` and `known` are JSON text. What is known of a limit stays, as it may have been given
-    at submission; except for the limits in `renewed`. The others are found in the payload. What
-    cannot be a value there becomes null.
+    at submission. But a value that the payload has at one of the limit's `former` places (JSON
+    pointers) comes from there. Such values are found again, and so are missing ones. What cannot
+    be a value becomes null, and so does all in a payload that cannot be read.
     """
     keyed = [limit for limit in limits if limit.by is not None]
     if not keyed:
         return None
     before = {} if known is None else json.loads(known)
-    before = {name: value for name, value in before.items() if name not in renewed}
     values: dict[str, Any] = {}
-    found = None if all(limit.name in before for limit in keyed) else json.loads(payload)
+    is_needed = any(limit.name not in before or former.get(limit.name) for limit in keyed)
+    found = _parsed(payload) if is_needed else None
     for limit in keyed:
+        places = former.get(limit.name, ())
         if limit.name in before:
-            values[limit.name] = before[limit.name]
-            continue
-        try:
-            values[limit.name] = _checked("", limit.name, _found(found, limit.by or ""))
-        except BadLimitValue:
-            values[limit.name] = None
+            values[limit.name] = value = before[limit.name]
+            if not any(_is_same(value, _usable(found, place)) for place in places):
+                continue
+        values[limit.name] = _usable(found, limit.by or "")
     return _written(values)
+
+
+def _usable(payload: Any, place: str) -> str | int | bool | None:
+    """Return the value at a place of a payload; None if it cannot be one."""
+    try:
+        return _checked("", "", _found(payload, place))
+    except BadLimitValue:
+        return None
+
+
+def _is_same(value: Any, other: Any) -> bool:
+    """Return whether two values are the same in JSON, where a flag is no number."""
+    return value == other and isinstance(value, bool) == isinstance(other, bool)
+
+
+def _parsed(text: str) -> Any:
+    """Return the value of JSON text; None if it cannot be read, as for a number of 5,000 digits."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _written(values: Mapping[str, Any]) -> str:

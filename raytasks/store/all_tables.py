@@ -1,6 +1,7 @@
 """The names of all tables of ours. A module that declares tables is imported here."""
 
 import raytasks.store.count_tables
+import raytasks.store.limit_place_rows
 import raytasks.store.outbox_rows
 import raytasks.store.place_rows
 import raytasks.store.schedule_rows

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from raytasks.model.acts import UNKNOWN, ActionName, AuditEntry, NewAudit, canceller
 from raytasks.model.bulk_operations import BulkOperation
+from raytasks.model.limit_places import LimitPlaces
 from raytasks.model.schedule_specs import ScheduleKey, ScheduleRow
 from raytasks.model.steering import Steering, SteeringChange
 from raytasks.model.tasks import Duplicate, NewTask, Running
@@ -48,9 +49,10 @@ from raytasks.store.count_changes import Counted, Total
 from raytasks.store.database import Database
 from raytasks.store.idempotency import find_duplicates
 from raytasks.store.lane_rows import LaneAsk, LaneRow, PutOffRow
+from raytasks.store.limit_place_rows import read_places
 from raytasks.store.place_rows import Places
 from raytasks.store.queue_reads import TaskPlace
-from raytasks.store.relaning import Compute, LaneCursor, RelaneResult, relane
+from raytasks.store.relaning import RelaneResult, RelaneStep, relane
 from raytasks.store.transaction import Transaction
 
 Counts = Mapping[Counted, int]
@@ -252,19 +254,22 @@ class Store:
                 for *most, lane, values, callback_url, rank, timeout, trace, reason, keyed in rows
             ]
 
-    def relane_step(
-        self, epoch: int, now: float, task_type: str, cursor: LaneCursor, compute: Compute
-    ) -> RelaneResult:
+    def relane_step(self, epoch: int, now: float, step: RelaneStep) -> RelaneResult:
         """Move the next waiting tasks of a type to their new lanes. See `relaning.relane`.
 
         Raises `Superseded`, `FenceBroken`, `StoreUnavailable`.
         """
         with self.transaction(now=now) as transaction:
             transaction.renew(epoch)
-            done = relane(transaction, task_type, cursor, compute)
+            done = relane(transaction, step)
             transaction.finish()
             done.ready_changes = transaction.ready_changes
         return done
+
+    def limit_places(self) -> dict[str, LimitPlaces]:
+        """Return where the values of keyed limits come from, by task type."""
+        with self._database.reading() as connection:
+            return read_places(connection)
 
     def lanes(self) -> list[LaneRow]:
         """Return all lanes in which tasks are ready. See `lane_statements.lanes`."""

@@ -74,11 +74,9 @@ class Background:
         """Do one step of the moves of waiting tasks to other lanes."""
         ticker = self._ticker
         moves, epoch, now = ticker.ledger.claims.moves, ticker.epoch, ticker.clock()
-        task_type, cursor, compute = moves.turn()
+        step = moves.turn()
         try:
-            done = await ticker.access.write(
-                lambda: ticker.store.relane_step(epoch, now, task_type, cursor, compute)
-            )
+            done = await ticker.access.write(lambda: ticker.store.relane_step(epoch, now, step))
         except Superseded:
             raise
         except StoreUnavailable as error:
@@ -86,13 +84,13 @@ class Background:
             await ticker.recovery.sit_out(error)
         except Exception as error:
             moves.failed()
-            log.exception("tasks of %s cannot be moved to their lanes; trying again", task_type)
+            name = step.task_type
+            log.exception("tasks of %s cannot be moved to their lanes; trying again", name)
             if isinstance(error, FenceBroken | AssertionError):
                 await ticker.reload()
         else:
             ticker.access.recovered()
-            moves.done(done)
-            ticker.ledger.claims.note_step(done.ready_changes, ())
+            ticker.ledger.claims.note_moved(step, done)
             ticker.wake.set()
 
     async def _do_bulk_step(self) -> None:
@@ -100,6 +98,7 @@ class Background:
         ticker = self._ticker
         epoch, now, last = ticker.epoch, ticker.clock(), ticker.bulk.last
         turn = ticker.bulk.turn()
+        turn.renewals = ticker.claims.moves.renewals
         try:
             done = await ticker.access.write(lambda: run_step(ticker.store, epoch, now, last, turn))
         except Held:

@@ -19,6 +19,7 @@ from raytasks.store.finals import call_back
 from raytasks.store.lane_rows import ReadyChange
 from raytasks.store.store import Store
 from raytasks.tracker.acting import inserted
+from raytasks.tracker.renewing import Renewal, renew_values
 from raytasks.tracker.room import Room
 
 STEP = 500
@@ -60,13 +61,15 @@ class Turn:
     """The input of one step: operations in `waiting` are skipped.
 
     The step makes no more tasks wait than there is `room`. It sets `bulk_id`, and `held`: which
-    operations wait for room, and for which, as `Room.held_by` says.
+    operations wait for room, and for which, as `Room.held_by` says. For the `renewals`, see
+    `LaneMoves`.
     """
 
     waiting: frozenset[str] = frozenset()
     bulk_id: str = ""
     room: Room = field(default_factory=lambda: Room(STEP))
     held: dict[str, str] = field(default_factory=dict)
+    renewals: Mapping[str, Renewal] = field(default_factory=dict)
 
 
 @dataclass
@@ -234,6 +237,8 @@ def run_step(
         limit = min(STEP, turn.room.of(operation.filter.namespace)) if retries else STEP
         heads, looked_at = bulk.walk(transaction, operation, limit)
         changed = bulk.act(transaction, operation, heads, now)
+        if retries and turn.renewals:
+            renew_values(transaction, turn.renewals, changed)
         finished_at = now if len(looked_at) < limit else None
         skipped = len(heads) - len(changed) if retries else 0
         bulk.move(transaction, operation, looked_at, len(changed), finished_at, skipped)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from raytasks.model.handler_info import REMOTE_POOL, HandlerInfo
 from raytasks.model.states import CRASHES, FINAL, WAITING, OutcomeKind
-from raytasks.model.tasks import Running
+from raytasks.model.tasks import NewTask, Running
 from raytasks.protocol.messages import Outcome, StateChange
 from raytasks.store.lane_rows import LaneRow, PutOffRow, ReadyChange
+from raytasks.store.relaning import RelaneResult, RelaneStep
 from raytasks.store.store import Store
 from raytasks.tracker import lane_gates
 from raytasks.tracker.access import StoreAccess
@@ -23,6 +24,7 @@ from raytasks.tracker.lane_queues import Lane
 from raytasks.tracker.sharing import CapacityRequest
 
 if TYPE_CHECKING:
+    from raytasks.tracker.awaited_commands import Submission
     from raytasks.tracker.tick import TickInput, TickResult
 
 _RANK_SLACK = 1e-3  # an expected rank may be wrong by so many seconds
@@ -46,7 +48,7 @@ class ClaimBook:
         self._priority_step = priority_step
         self.lanes = Lanes(clock, monotonic, fleet.averages.get)
         self.limits = self.lanes.limits
-        self.moves = LaneMoves(self.limits, monotonic)
+        self.moves = LaneMoves(self.limits.keyed, clock, monotonic)
         self.mismatch: str | None = None
         """How memory and database differ, as a tick has shown; None: they do not."""
         self.awaits_handlers = False
@@ -63,8 +65,22 @@ class ClaimBook:
         self.mismatch = None
         self.apart.clear()
         self.lanes.load(rows, self._fleet.running.values())
-        self.moves.begin(self.lanes.rows())
+        self._begin_moves()
         self.put_off(put_off)
+
+    def _begin_moves(self) -> None:
+        self.moves.begin(self.lanes.rows())
+        self._close_types(self.moves.closed)
+
+    def _close_types(self, task_types: frozenset[str]) -> None:
+        """Close all lanes of types until their tasks are moved, and open those of others again."""
+        lanes, keyed = self.lanes, self.limits.keyed
+        changed, keyed.closed = keyed.closed ^ task_types, task_types
+        for lane in lanes.of_types(changed):
+            if lane.parked_at is keyed.moving:
+                lanes.reopen(lane)
+            elif lane.parked_at is None and lane_gates.waits_to_move(self.limits, lane):
+                lanes.park(lane, keyed.moving)
 
     def put_off(self, rows: Iterable[PutOffRow]) -> None:
         """Note the tasks that hold up others until they are due."""
@@ -83,11 +99,16 @@ class ClaimBook:
     def set_handlers(self, infos: Sequence[HandlerInfo]) -> None:
         """Put the limits, pools and weights of a handlers' version in force."""
         self.lanes.set_handlers(infos, self._fleet.running.values())
-        self.moves.begin(self.lanes.rows())
+        self._begin_moves()
         self.wants_put_off, self.awaits_handlers = True, False
         self.memory_types = frozenset(info.task_type for info in infos if info.heeds_memory)
 
     # Before a tick
+
+    def arrived(self, submissions: Iterable["Submission"], now: float) -> list[NewTask]:
+        """Return new tasks as accepted at `now`, with the values of their types' limits."""
+        placed = self.limits.keyed.placed
+        return [placed(task).stamped(now) for item in submissions for task in item.tasks]
 
     def plan(self, work: "TickInput", takes: Callable[[str], bool]) -> None:
         """Add to a tick what runners may get. `takes`: whether a type is to be claimed at all."""
@@ -225,6 +246,12 @@ class ClaimBook:
         """Book what a step of a bulk operation has changed."""
         self._apply_changes(changes)
         self._go_on(states)
+
+    def note_moved(self, step: RelaneStep, done: RelaneResult) -> None:
+        """Book what a step of the moves between lanes has changed."""
+        self.moves.done(step, done)
+        self.note_step(done.ready_changes, ())
+        self._close_types(self.moves.closed)
 
     def _release(self, plan: ClaimPlan, *, spend: bool) -> None:
         for gate, number in plan.reserved:

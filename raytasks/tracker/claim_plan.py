@@ -232,14 +232,14 @@ class _Planner:
         self._reserve(lane, number)
 
     def _reserve(self, lane: Lane, number: int) -> None:
-        for gate in (*lane.queue.kind.limits.plain, *self._lanes.gates_of(lane)):
+        for gate in (*lane.queue.kind.limits.plain, *lane_gates.gates_of(self._lanes.limits, lane)):
             gate.reserved += number
             self._plan.reserved.append((gate, number))
         self._rows += number
 
     def _room_of(self, lane: Lane) -> int:
         """Return the room of the keys of a lane; park a lane that they block."""
-        gates = self._lanes.gates_of(lane)
+        gates = lane_gates.gates_of(self._lanes.limits, lane)
         room = NO_BOUND
         for gate in gates:
             free = gate.room(self._now)

@@ -7,7 +7,7 @@ lanes by rank. A queue that is paused, or blocked by a limit without key, takes 
 
 import heapq
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from raytasks.model.handler_info import HandlerInfo
@@ -103,9 +103,12 @@ class Lanes:
             queue = self._queue(task_type, namespace)
             lane = queue.kind.lanes[name] = Lane(queue, name, values)
             lane.ready, lane.floor = waiting, rank
+            queue.kind.ready += waiting
+            if lane_gates.waits_to_move(self.limits, lane):
+                self.limits.park(lane, self.limits.keyed.moving, task_type, rank)
+                continue
             queue.heap.append((rank, lane))
             queue.ready += waiting
-            queue.kind.ready += waiting
         for kind in self._kinds.values():
             for queue in kind.queues.values():
                 heapq.heapify(queue.heap)
@@ -116,11 +119,7 @@ class Lanes:
 
     def rows(self) -> Iterator[LaneRow]:
         """Return all lanes, as `load` takes them."""
-        for kind in self._kinds.values():
-            for lane in kind.lanes.values():
-                if lane.ready:
-                    space = lane.queue.namespace
-                    yield LaneRow(kind.name, lane.name, space, lane.values, lane.ready, lane.floor)
+        return lane_queues.rows(self._kinds.values())
 
     def apply(self, changes: Iterable[ReadyChange]) -> None:
         """Apply what has become ready on disk, and what is ready no longer.
@@ -161,6 +160,11 @@ class Lanes:
         """Return a lane that has ready tasks, or may have soon."""
         kind = self._kinds.get(task_type)
         return None if kind is None else kind.lanes.get(name)
+
+    def of_types(self, task_types: Iterable[str]) -> list[Lane]:
+        """Return all lanes of some types."""
+        kinds = (self._kinds[name] for name in self._kinds.keys() & task_types)
+        return [lane for kind in kinds for lane in kind.lanes.values()]
 
     def lane(self, task_type: str, name: str, namespace: str, values: str | None) -> Lane:
         """Return a lane, a new one if need be."""
@@ -240,10 +244,6 @@ class Lanes:
     def _is_blocked(self, task_type: str) -> bool:
         return self.limits.blocking(self._kinds[task_type].limits.plain) is not None
 
-    def gates_of(self, lane: Lane) -> Sequence[Gate]:
-        """Return the gates of the keys of a lane, which keeps them at hand from now on."""
-        return lane_gates.gates_of(self.limits, lane)
-
     def reopen(self, lane: Lane) -> None:
         """Open a parked lane, unless another gate blocks it."""
         if lane.parked_at is not None:
@@ -287,7 +287,8 @@ class Lanes:
     def _queue(self, task_type: str, namespace: str) -> LaneQueue:
         kind = self._kinds.get(task_type)
         if kind is None:
-            kind = self._kinds[task_type] = TypeLanes(task_type, self.limits.of_type(task_type))
+            limits, names = self.limits.of_type(task_type), self.limits.keyed.names_of(task_type)
+            kind = self._kinds[task_type] = TypeLanes(task_type, limits, names)
         queue = kind.queues.get(namespace)
         if queue is None:
             queue = kind.queues[namespace] = self.maker.make(kind, namespace)

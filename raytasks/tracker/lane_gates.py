@@ -29,8 +29,11 @@ def gates_at_hand(lane: Lane | None) -> Sequence[Gate] | None:
 def blocking(limits: Limits, lane: Lane) -> Gate | None:
     """Return the first gate of a lane that lets none of its tasks begin; None if all let one.
 
-    It has no room, or the first task of another lane surely comes before those of this one.
+    It has no room, or the first task of another lane surely comes before those of this one. Or it
+    waits until its tasks are moved.
     """
+    if lane.misplaced or (limits.keyed.closed and waits_to_move(limits, lane)):
+        return limits.keyed.moving
     if lane.gates is not None:
         gate = limits.blocking(lane.gates)
         if gate is not None or not lane.queue.kind.limits.is_member:
@@ -40,6 +43,11 @@ def blocking(limits: Limits, lane: Lane) -> Gate | None:
     if not queue.kind.limits.keyed:
         return None
     return limits.blocks_lane(queue.kind.limits, queue.namespace, lane.values)
+
+
+def waits_to_move(limits: Limits, lane: Lane) -> bool:
+    """Return whether nothing of a lane is claimed until its tasks, or those of its type, moved."""
+    return lane.misplaced or lane.queue.kind.name in limits.keyed.closed
 
 
 def join(limits: Limits, lane: Lane) -> None:

@@ -2,12 +2,13 @@
 
 import heapq
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 
-from raytasks.store.lane_rows import LaneAsk
+from raytasks.store.lane_rows import LaneAsk, LaneRow
 from raytasks.tracker.fairness import TypeShare
 from raytasks.tracker.gates import Gate
+from raytasks.tracker.keyed_limits import are_named
 from raytasks.tracker.type_limits import TypeLimits
 
 
@@ -15,18 +16,21 @@ class Lane:
     """A lane: `ready` tasks on disk, and `expected` ones that the tick on its way may add.
 
     No task in it has a rank below `floor`; the first one is `head`, or empty if that is not known.
-    Its `gates` are those of its keys, once somebody has asked for them.
+    Its `gates` are those of its keys, once somebody has asked for them. If it is `misplaced`, its
+    values are not those of its type's limits: its tasks are moved, and not claimed before.
     """
 
     __slots__ = (
-        *("expected", "floor", "gates", "head", "name", "parked_as", "parked_at", "queue", "ready"),
-        "values",
+        *("expected", "floor", "gates", "head", "misplaced", "name", "parked_as", "parked_at"),
+        *("queue", "ready", "values"),
     )
 
     def __init__(self, queue: "LaneQueue", name: str, values: str | None) -> None:
         self.queue = queue
         self.name = name
         self.values = values
+        names = queue.kind.keyed_names
+        self.misplaced = names is not None and not are_named(values, names)
         self.ready = self.expected = 0
         self.floor = math.inf
         self.head = ""
@@ -99,16 +103,27 @@ class TypeLanes:
     """All lanes of a type, by name, and its queues by namespace.
 
     `ready` is how many tasks are ready in all; `open`: in open lanes of queues that take turns.
+    The `keyed_names` are those of its keyed limits; None if it has no handler.
     """
 
-    __slots__ = ("lanes", "limits", "name", "open", "queues", "ready")
+    __slots__ = ("keyed_names", "lanes", "limits", "name", "open", "queues", "ready")
 
-    def __init__(self, name: str, limits: TypeLimits) -> None:
+    def __init__(self, name: str, limits: TypeLimits, keyed_names: frozenset[str] | None) -> None:
         self.name = name
         self.limits = limits
+        self.keyed_names = keyed_names
         self.lanes: dict[str, Lane] = {}
         self.queues: dict[str, LaneQueue] = {}
         self.open = self.ready = 0
+
+
+def rows(kinds: Iterable[TypeLanes]) -> Iterator[LaneRow]:
+    """Return the lanes of some types that have ready tasks, as the store does."""
+    for kind in kinds:
+        for lane in kind.lanes.values():
+            if lane.ready:
+                space = lane.queue.namespace
+                yield LaneRow(kind.name, lane.name, space, lane.values, lane.ready, lane.floor)
 
 
 def best(kinds: Iterable[TypeLanes], most: int) -> list[Lane]:

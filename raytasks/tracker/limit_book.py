@@ -16,6 +16,7 @@ from raytasks.model.steering import Steering
 from raytasks.model.tasks import Running
 from raytasks.tracker.fairness import TypeShare
 from raytasks.tracker.gates import NO_BOUND, Gate, Key, LimitInForce, Parked
+from raytasks.tracker.keyed_limits import KeyedLimits
 from raytasks.tracker.put_offs import PutOffs
 from raytasks.tracker.type_limits import NO_LIMITS, TypeLimits, key_of
 
@@ -36,8 +37,7 @@ class Limits:
         self._fading: list[tuple[float, int, Gate]] = []
         self.put_offs = PutOffs(self.left)
         self._of_type: dict[str, TypeLimits] = {}
-        self._declared: dict[str, Sequence[Limit]] = {}
-        self._keyed_names: dict[str, frozenset[str]] = {}
+        self.keyed = KeyedLimits()
         self._held: dict[str, Sequence[Gate]] = {}  # by task, of what runs and is counted
         self.rated_types: frozenset[str] = frozenset()
         self.ordered_types: frozenset[str] = frozenset()
@@ -78,11 +78,7 @@ class Limits:
             known.is_shared_order = limit.ordered and many
             self.by_name[name] = known
         self._of_type = {info.task_type: self._limits_of(info) for info in infos if info.limits}
-        self._declared = {info.task_type: info.limits for info in infos}
-        self._keyed_names = {
-            name: frozenset(limit.name for limit in limits if limit.by is not None)
-            for name, limits in self._declared.items()
-        }
+        self.keyed.declare(infos)
         self._note_types()
         self.recount(running)
 
@@ -95,19 +91,6 @@ class Limits:
     def types(self) -> Container[str]:
         """The types that have limits."""
         return self._of_type.keys()
-
-    def declared_of(self, task_type: str) -> Sequence[Limit]:
-        """Return the limits that a type declares."""
-        return self._declared.get(task_type, ())
-
-    @property
-    def types_with_handlers(self) -> Iterable[str]:
-        """The types of the version in force."""
-        return self._declared.keys()
-
-    def keyed_names(self, task_type: str) -> frozenset[str] | None:
-        """Return the names of the keyed limits of a type; None for a type without handler."""
-        return self._keyed_names.get(task_type)
 
     def _limits_of(self, info: HandlerInfo) -> TypeLimits:
         mine = [self.by_name[limit.name] for limit in info.limits]
@@ -161,6 +144,10 @@ class Limits:
             for gate in limit.gates.values():
                 gate.running = gate.ending = gate.reserved = gate.lanes = 0
                 gate.put_off = gate.members = gate.parked = gate.loans = None
+        for _, _, gate in self._timers:  # also those of limits that are declared no more
+            gate.timer_at, gate.parked = math.inf, None
+        self._timers.clear()
+        self.keyed.forget_waiting()
         self.put_offs.clear()
         self._held.clear()
         for item in running:

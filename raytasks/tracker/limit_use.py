@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from raytasks.tracker import lane_gates
 from raytasks.tracker.gates import Gate, LimitInForce
+from raytasks.tracker.keyed_limits import waits_to_move
 from raytasks.tracker.lane_book import Lanes
 from raytasks.tracker.lane_queues import Lane
 from raytasks.tracker.limit_view import MAX_KEYS, KeyUse, LimitUse
@@ -17,15 +18,19 @@ class Block(NamedTuple):
 
     - `seconds`: when time alone makes room, from now; infinite if it does not.
     - `first`: the lane of the task that comes first in the limit's order, if only that one does.
+    - `moving`: the type whose tasks are moved to other keys; the task does not begin before.
     """
 
     gate: Gate
     is_rate: bool
     seconds: float
     first: Lane | None = None
+    moving: str = ""
 
     def details(self) -> dict[str, Any]:
         """Return what people are shown of it."""
+        if self.moving:
+            return {"limit": None, "key": None, "task_type": self.moving}
         limit, key = self.gate.limit, self.gate.key
         shown: dict[str, Any] = {"limit": limit.name, "key": None if key is None else key[1]}
         if self.is_rate:
@@ -38,12 +43,19 @@ class Block(NamedTuple):
 
     def fix(self) -> str:
         """Return what lets the task begin."""
+        if self.moving:
+            return "it gets them by itself, soon"
         if self.first is not None:
             return "see what that one waits for; if it is cancelled, the next one can begin"
         return "it begins when the limit has room; 'raytasks limits set' changes the limit"
 
     def message(self) -> str:
         """Return in words why nothing begins."""
+        if self.moving:
+            return (
+                f"the version in force has other limits by a value for the type {self.moving}, "
+                "and its waiting tasks get their values for them first"
+            )
         limit, key = self.gate.limit, self.gate.key
         name = f"the limit {limit.name}" + (f" of {key[1]!r}" if key is not None else "")
         if self.first is not None:
@@ -60,6 +72,9 @@ class Block(NamedTuple):
 
 def blocks(gates: Sequence[Gate], now: float, lane: Lane | None) -> Iterator[Block]:
     """Yield the limits that let no task of a lane begin, by the monotonic clock."""
+    if lane is not None and (gate := lane.parked_at) is not None and waits_to_move(gate):
+        yield Block(gate, is_rate=False, seconds=math.inf, moving=lane.queue.kind.name)
+        return
     for gate in gates:
         if gate.room(now) + gate.reserved <= 0:  # what a tick has reserved may be this task's
             at = gate.opens_at(now)

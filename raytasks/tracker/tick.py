@@ -3,14 +3,15 @@
 It runs in the store's thread and knows no calls and no futures: data in, data out.
 """
 
+import math
 import time
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from raytasks.model.states import Event, State
-from raytasks.model.tasks import Accepted, NewTask, Running
+from raytasks.model.states import WAITING, Event, State
+from raytasks.model.tasks import Accepted, NewTask, Running, Task
 from raytasks.model.trace_context import trace_id_of
 from raytasks.protocol.messages import AttemptLog, Claim, Outcome, Report, StateChange
 from raytasks.store import expiry
@@ -33,6 +34,7 @@ from raytasks.tracker.changing import change, delete
 from raytasks.tracker.claim_order import ClaimPlan, Finding, findings, offered
 from raytasks.tracker.outbox_intake import OutboxEntry
 from raytasks.tracker.outbox_tick import end_unfit, take_rows
+from raytasks.tracker.renewing import Renewal, renew_values
 from raytasks.tracker.schedule_book import audit_of
 from raytasks.tracker.settling import settlement_of
 from raytasks.tracker.sharing import CapacityRequest, share_out
@@ -46,6 +48,8 @@ class TickInput:
     The `plan` says what is to be claimed for the `requests`. A task of the `ordered_types` keeps
     its rank when it is to run again. Attempts of the `memory_types` are told where earlier ones of
     the task ran out of memory.
+
+    Tasks of the types in `renewals` get their limit values again when they wait again.
 
     With `renew` the epoch is renewed, not only locked. With `prove`, which is for an outage, it
     fails unless tasks can be written. With `fold` the steps of the counts are folded; see
@@ -80,6 +84,7 @@ class TickInput:
     plan: ClaimPlan | None = None
     ordered_types: Container[str] = ()
     memory_types: Container[str] = ()
+    renewals: Mapping[str, Renewal] = field(default_factory=dict)
     skip_known: bool = False
     ahead: float = 0.0
     stats: StatsWrite | None = None
@@ -160,6 +165,8 @@ def run_tick(store: Store, work: TickInput) -> TickResult:
             _prune(transaction, work, done)
         change(transaction, work.changes, work.now, done.acted, work.ordered_types)
         act(transaction, work.cancels, work.retries, work.now, done.acted)
+        if work.renewals:
+            _renew_values(transaction, work, done)
         done.changes += done.acted.changes
         if runs := [item for item in done.fired if item.firing.by is not None and item.tasks]:
             audit, acts = done.acted.audit, [audit_of(item.firing) for item in runs]
@@ -181,6 +188,24 @@ def run_tick(store: Store, work: TickInput) -> TickResult:
             transaction.fold_counts()
         done.ready_changes = transaction.ready_changes
     return done
+
+
+def _renew_values(transaction: Transaction, work: TickInput, done: TickResult) -> None:
+    """Give values of the present version to what waits again and was made under another one."""
+    since = {name: renewal.since for name, renewal in work.renewals.items()}
+    settled = zip(work.outcomes, done.settled, strict=True)
+    again: list[Running | Task] = [
+        running
+        for (running, _), item in settled
+        if item.state in WAITING and running.claimed_at <= since.get(running.task_type, -math.inf)
+    ]
+    again += [
+        task
+        for task in done.acted.after.values()
+        if task.state in WAITING and task.created_at <= since.get(task.task_type, -math.inf)
+    ]
+    names = renew_values(transaction, work.renewals, again)
+    done.acted.after |= transaction.tasks([name for name in names if name in done.acted.after])
 
 
 def _prune(transaction: Transaction, work: TickInput, done: TickResult) -> None:

@@ -86,7 +86,7 @@ class Ticker:
             self.journal.runner_gone,
         )
         self.bulk = BulkTurns(self.monotonic)
-        self.schedules = ScheduleBook(self.claims.limits.declared_of)
+        self.schedules = ScheduleBook(self.claims.limits.keyed.declared_of)
         self.background = Background(self)
         self._order = OrderClock(self.monotonic)
         self.claiming = True
@@ -259,7 +259,7 @@ class Ticker:
         self.asked = False
         takes_part = self.recovery.takes_part
         more = not taken.alone
-        arrived = [task.stamped(now) for item in taken.submissions for task in item.tasks]
+        arrived = self.claims.arrived(taken.submissions, now)
         fires = more and takes_part(SCHEDULES)
         work = TickInput(
             now=now,
@@ -281,6 +281,7 @@ class Ticker:
             skip_known=taken.alone,
             ordered_types=self.claims.limits.ordered_types,
             memory_types=self.claims.memory_types,
+            renewals=self.claims.moves.renewals,
             stats=self.ledger.stats.to_write(now) if more and takes_part(STATISTICS) else None,
             firings=self.schedules.due(now) if fires else (),
             monotonic=self.monotonic,
@@ -313,8 +314,7 @@ class Ticker:
             await self._load()
 
     def _is_expiry_due(self, now: float) -> bool:
-        next_expiry = self.ledger.next_expiry
-        return next_expiry is not None and next_expiry <= now
+        return self.ledger.next_expiry is not None and self.ledger.next_expiry <= now
 
     def _look_for_news(self) -> None:
         """Have another tick if a runner has asked meanwhile, or work came that it may have."""
@@ -355,6 +355,7 @@ class Ticker:
         next_expiry = await self.access.insist(self.store.next_expiry)
         self.steering, schedules = await self.access.insist(self.store.settings)
         lanes = await self.access.insist(self.store.lanes)
+        self.claims.moves.load(await self.access.insist(self.store.limit_places))
         self.schedules.load(schedules)
         self.ledger.load(running, counts, next_due, totals, lanes, next_expiry=next_expiry)
         self.claims.wants_put_off = True

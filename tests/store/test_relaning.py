@@ -4,14 +4,17 @@ import pytest
 
 from raytasks.model.controls import Limit
 from raytasks.model.lane_names import lane_of, limit_values_again
+from raytasks.model.limit_places import LimitPlaces
 from raytasks.model.states import OutcomeKind
 from raytasks.model.tasks import Running
+from raytasks.protocol.queries import TasksById
 from raytasks.store import relaning
-from raytasks.store.relaning import LaneCursor, RelaneResult
+from raytasks.store.relaning import LaneCursor, RelaneResult, RelaneStep
 from raytasks.store.store import Store
 from raytasks.store.transaction import Superseded
+from raytasks.tracker.renewing import Renewal
 from tests.lanes import KnownLanes
-from tests.making import NOW, Tracking, task_id
+from tests.making import NOW, Tracking, outcome, task_id
 
 LIMITS = (Limit("customer", running=2, by="/account"),)
 
@@ -24,7 +27,9 @@ def all_steps(tracking: Tracking) -> list[RelaneResult]:
     steps: list[RelaneResult] = []
     cursor = LaneCursor()
     while True:
-        step = tracking.store.relane_step(tracking.epoch, tracking.now, "short", cursor, compute)
+        step = tracking.store.relane_step(
+            tracking.epoch, tracking.now, RelaneStep("short", cursor, compute)
+        )
         if step.cursor is None:
             return steps
         steps.append(step)
@@ -115,3 +120,84 @@ def test_a_tracker_that_was_replaced_moves_nothing(tracking: Tracking) -> None:
         all_steps(tracking)
     assert {row.limit_values for row in tracking.store.lanes()} == {None}
     assert tracking.task(0).task_id == task_id(0)
+
+
+def test_ready_tasks_of_some_lanes_are_moved(tracking: Tracking) -> None:
+    known = KnownLanes(tracking.store.lanes())
+    plain = lane_of("default", None)
+    steps: list[RelaneResult] = []
+    while not steps or steps[-1].changed:
+        step = RelaneStep("short", LaneCursor(), compute, (plain, "none"))
+        steps.append(tracking.store.relane_step(tracking.epoch, tracking.now, step))
+        known.apply(steps[-1].ready_changes)
+    assert [step.changed for step in steps] == [3, 2, 0]
+    assert all(step.cursor is None for step in steps)
+    rows = tracking.store.lanes()
+    known.check(rows)
+    found = {(row.task_type, row.namespace, row.limit_values): row.waiting for row in rows}
+    assert found == {
+        ("short", "default", '{"customer":"c0"}'): 3,
+        ("short", "default", '{"customer":"c1"}'): 2,
+        ("short", "team-a", None): 4,
+        ("long", "default", None): 1,
+    }
+
+
+PLACES = LimitPlaces({"customer": "/account"}, {"customer": ["/id", "/old"]}, NOW)
+
+
+def test_the_places_are_stored_by_the_first_and_the_last_step(tracking: Tracking) -> None:
+    store, cursor = tracking.store, LaneCursor()
+    known: list[LimitPlaces] = []
+    assert store.limit_places() == {}
+    while not known or not known[-1].moved:
+        step = RelaneStep("short", cursor, compute, places=PLACES)
+        done = store.relane_step(tracking.epoch, tracking.now, step)
+        cursor = done.cursor or cursor
+        known.append(store.limit_places()["short"])
+    assert known == [*([PLACES] * (len(known) - 1)), PLACES._replace(moved=True)]
+    assert len(known) > 2
+    others = LimitPlaces({}, {}, NOW + 1)
+    step = RelaneStep("none", LaneCursor(), compute, places=others)
+    store.relane_step(tracking.epoch, tracking.now, step)
+    step = RelaneStep("short", LaneCursor(), compute, places=others)
+    store.relane_step(tracking.epoch, tracking.now, step)
+    assert store.limit_places() == {"none": others._replace(moved=True), "short": others}
+
+
+def test_a_tracker_that_was_replaced_stores_no_places(tracking: Tracking) -> None:
+    tracking.store.begin_epoch(NOW)
+    step = RelaneStep("none", LaneCursor(), compute, places=PLACES)
+    with pytest.raises(Superseded):
+        tracking.store.relane_step(tracking.epoch, tracking.now, step)
+    assert tracking.store.limit_places() == {}
+
+
+def test_what_waits_again_in_a_tick_gets_its_values(tracking: Tracking) -> None:
+    released, failed = tracking.claim(capacity=2)
+    known = KnownLanes(tracking.store.lanes())
+    tracking.ready_changes.clear()
+    renewals = {"short": Renewal(tracking.now, compute)}
+    ends = [
+        (released, outcome(released, OutcomeKind.RELEASED)),
+        (failed, outcome(failed, OutcomeKind.FAILED, retryable=False)),
+    ]
+    tracking.tick(outcomes=ends, renewals=renewals)
+    stored = tracking.store.read(TasksById([released.task_id, failed.task_id]))
+    assert stored[released.task_id].limit_values is not None
+    assert stored[failed.task_id].limit_values is None, "it has ended"
+    done = tracking.tick(retries=[failed.task_id], renewals=renewals)
+    after = done.acted.after[failed.task_id]
+    assert after.limit_values is not None
+    assert tracking.store.read(TasksById([failed.task_id]))[failed.task_id] == after
+    known.apply(tracking.ready_changes)
+    known.check(tracking.store.lanes())
+
+
+def test_what_was_claimed_since_keeps_its_values(tracking: Tracking) -> None:
+    tracking.now += 1
+    [running] = tracking.claim(capacity=1)
+    ends = [(running, outcome(running, OutcomeKind.RELEASED))]
+    tracking.tick(outcomes=ends, renewals={"short": Renewal(tracking.now - 1, compute)})
+    found = tracking.store.read(TasksById([running.task_id]))
+    assert found[running.task_id].limit_values is None

@@ -1,10 +1,10 @@
 """A tracker's memory of claims beside a naive store: lists that are searched from end to end."""
 
 import itertools
+import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import zip_longest
 
 from msgspec.structs import replace
@@ -17,6 +17,7 @@ from raytasks.model.tasks import Running
 from raytasks.protocol.messages import Outcome
 from raytasks.store.candidates import Candidate
 from raytasks.store.lane_rows import LaneAsk, ReadyChange
+from raytasks.store.relaning import RelaneResult
 from raytasks.store.settlement import Settlement
 from raytasks.tracker.claim_book import ClaimBook
 from raytasks.tracker.claim_order import findings, offered
@@ -35,7 +36,10 @@ def info(task_type: str, *limits: Limit, weight: float = 1.0) -> HandlerInfo:
 
 @dataclass
 class Task:
-    """A task of the naive store. It may be claimed from `due` on; `rank` is its place."""
+    """A task of the naive store. It may be claimed from `due` on; `rank` is its place.
+
+    One that is `foreign` may have values of any version.
+    """
 
     task_id: str
     task_type: str
@@ -43,10 +47,12 @@ class Task:
     values: str | None
     rank: float
     due: float
+    payload: str
     ready: bool = False
     running: Running | None = None
+    foreign: bool = False
 
-    @cached_property
+    @property
     def lane(self) -> str:
         """Its lane."""
         return lane_of(self.namespace, self.values)
@@ -83,28 +89,61 @@ class ClaimWorld:
         namespace: str = "default",
         *,
         rank: float | None = None,
+        infos: Mapping[str, HandlerInfo] | None = None,
     ) -> Task:
         """Add a task that is ready at once, as a tick without claims does."""
-        task = self.make(task_type, key, namespace, rank=rank)
+        task = self.make(task_type, key, namespace, rank=rank, infos=infos)
         self.apply_changes([(task, 1)])
         return task
 
     def make(
-        self, task_type: str, key: str | None, namespace: str, *, rank: float | None = None
+        self,
+        task_type: str,
+        key: str | None,
+        namespace: str,
+        *,
+        rank: float | None = None,
+        infos: Mapping[str, HandlerInfo] | None = None,
     ) -> Task:
-        """Store a task of which memory is not told."""
-        limits = self.infos[task_type].limits if task_type in self.infos else ()
+        """Store a task of which memory is not told, as the version `infos` makes it."""
+        known = self.infos if infos is None else infos
+        limits = known[task_type].limits if task_type in known else ()
         payload = {"key": key, "other": None if key is None else key[:1]}
         values = limit_values_of(payload, limits)
         number = next(self._numbers)
         place = NOW + self.now + number * 1e-6 if rank is None else rank
-        task = Task(f"{number:08d}", task_type, namespace, values, place, self.now, ready=True)
+        task = Task(
+            *(f"{number:08d}", task_type, namespace, values, place, self.now, json.dumps(payload)),
+            ready=True,
+            foreign=infos is not None,
+        )
         self.tasks[task.task_id] = task
         return task
 
     def apply_changes(self, changes: Sequence[tuple[Task, int]]) -> None:
         """Tell memory of tasks that are ready, or are so no longer."""
         self.book.note_step(self._summed(changes), ())
+
+    def move(self) -> bool:
+        """Do one step of the moves to other lanes, if there is one; return whether there was."""
+        moves = self.book.moves
+        if not moves.any:
+            return False
+        step = moves.turn()
+        moved = {
+            task.task_id: values
+            for task in self.tasks.values()
+            if task.task_type == step.task_type and task.running is None
+            if not step.lanes or (task.ready and task.lane in step.lanes)
+            if (values := step.compute(task.payload, task.values)) != task.values
+        }
+        ready = [task for name in moved if (task := self.tasks[name]).ready]
+        left = self._summed([(task, -1) for task in ready])
+        for name, values in moved.items():
+            self.tasks[name].values = values
+        changes = [*self._summed([(task, 1) for task in ready]), *left]
+        self.book.note_moved(step, RelaneResult(changed=len(moved), ready_changes=changes))
+        return True
 
     def cancel(self, task: Task) -> None:
         """Cancel a task that waits."""
@@ -189,13 +228,17 @@ class ClaimWorld:
         return [running for running, _ in done.claimed]
 
     def _settled(self, task: Task, item: Settlement) -> list[tuple[Task, int]]:
-        task.running = None
+        running, task.running = task.running, None
+        assert running is not None
         if item.state.final:
             del self.tasks[task.task_id]
             return []
         task.due = item.run_at - NOW
         if item.moves:
             task.rank = item.run_at
+        renewal = self.book.moves.renewals.get(task.task_type)
+        if renewal is not None and running.claimed_at <= renewal.since:
+            task.values = renewal.compute(task.payload, task.values)
         task.ready = item.is_ready(NOW + self.now)
         if not task.ready:
             self._later[task.task_id] = task

@@ -1,6 +1,8 @@
 """Random work against a naive model: limits and order hold, and nothing waits without a reason."""
 
+import json
 from collections import Counter, defaultdict
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from raytasks.model.controls import Limit
 from raytasks.model.handler_info import HandlerInfo
+from raytasks.model.lane_names import limit_values_of
 from raytasks.model.states import OutcomeKind
 from raytasks.model.steering import LimitSetting, NamespaceSetting, Pause, Steering
 from raytasks.model.tasks import Running
@@ -58,8 +61,45 @@ class ClaimMachine(RuleBasedStateMachine):
 
     @initialize(version=st.sampled_from(VERSIONS))
     def begin(self, version: tuple[HandlerInfo, ...]) -> None:
-        """Put one version in force for good: tasks keep their values."""
+        """Put one version in force."""
         self.world.declare(*version)
+
+    @rule(version=st.sampled_from(VERSIONS))
+    def deploy(self, version: tuple[HandlerInfo, ...]) -> None:
+        """Put another version in force: what waits has the values of the former one."""
+        self.world.declare(*version)
+        self._put_off_again()
+        for name, key in list(self.begun):
+            if name not in self.world.book.limits.by_name:
+                del self.begun[name, key]  # it begins again if it comes back
+
+    @rule(task_type=types, capacity=st.integers(1, 3))
+    def look_elsewhere(self, task_type: str, capacity: int) -> None:
+        """A version finds the values of a type at other places; ticks come before the moves."""
+        for key in ("x1", "x2"):
+            self.world.add(task_type, key)
+        self._note(self.world.tick(_request(1, [task_type])))
+        others = {"/key": "/other", "/other": "/key", None: None}
+        infos = dict(self.world.infos)
+        if task_type in infos:
+            limits = (replace(each, by=others[each.by]) for each in infos[task_type].limits)
+            infos[task_type] = replace(infos[task_type], limits=tuple(limits))
+            self.deploy(tuple(infos.values()))
+            self._note(self.world.tick(_request(capacity, TYPES)))
+
+    @rule(
+        version=st.sampled_from(VERSIONS), task_type=types, key=st.sampled_from(("x1", "y1", None))
+    )
+    def add_by_another(
+        self, version: tuple[HandlerInfo, ...], task_type: str, key: str | None
+    ) -> None:
+        """A task comes with the values of any version: a retry, or what has become due."""
+        self.world.add(task_type, key, infos={item.task_type: item for item in version})
+
+    @rule()
+    def move(self) -> None:
+        """Some tasks are moved to the lanes of their types."""
+        self.world.move()
 
     @rule(
         task_type=types,
@@ -154,10 +194,11 @@ class ClaimMachine(RuleBasedStateMachine):
     @rule()
     def all_that_can_run_is_claimed(self) -> None:
         """With room for everything, ticks leave nothing that could run."""
-        for _ in range(60):
+        for _ in range(100):
             claimed = self.world.tick(_request(1000, TYPES))
             self._note(claimed)
-            if not (claimed or self.world.lanes.has_news or self.world.has_more):
+            moved = self.world.move()
+            if not (moved or claimed or self.world.lanes.has_news or self.world.has_more):
                 break
         left = [task for task in self.world.tasks.values() if self._can_run(task)]
         assert not left, left
@@ -189,6 +230,7 @@ class ClaimMachine(RuleBasedStateMachine):
         for running in claimed:
             task = self.world.tasks[running.task_id]
             assert self.steering.pause_of(task.namespace, task.task_type, NOW) is None
+            assert self._is_in_place(task), f"{task} was claimed with values of another version"
             for gate in self._gates(running):
                 name, bound = gate.limit.name, gate.limit.running
                 if bound is not None:
@@ -208,16 +250,28 @@ class ClaimMachine(RuleBasedStateMachine):
         for running in released:
             for gate in self._gates(running):
                 times = self.begun[gate.limit.name, gate.key]
-                times.remove(min(times, key=lambda at: abs(NOW + at - running.claimed_at)))
+                mine = [at for at in times if abs(NOW + at - running.claimed_at) < 1e-3]
+                if mine:  # if not, it was claimed before this limit was in force
+                    times.remove(mine[0])
 
     def _judge_order(self, task: Task, name: str, key: Any) -> None:
         for other in self.world.tasks.values():
-            if other is task or other.running is not None:
+            if other is task or other.running is not None or not self._is_in_place(other):
                 continue
             same = any(g.limit.name == name and g.key == key for g in self._gates(other))
             assert not same or (other.rank, other.task_id) > (task.rank, task.task_id), (
                 f"{task} was claimed before {other}"
             )
+
+    def _is_in_place(self, task: Task) -> bool:
+        """Return whether the values of a task are those of its type; of a foreign one, by name."""
+        info = self.world.infos.get(task.task_type)
+        if info is None:
+            return True
+        if not task.foreign:
+            return task.values == limit_values_of(json.loads(task.payload), info.limits)
+        names = {limit.name for limit in info.limits if limit.by is not None}
+        return names == set(json.loads(task.values or "{}"))
 
     def _can_run(self, task: Task) -> bool:
         if not task.ready or self.steering.pause_of(task.namespace, task.task_type, NOW):

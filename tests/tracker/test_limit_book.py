@@ -160,3 +160,13 @@ async def test_buckets_are_empty_when_a_reign_begins(
     clock.advance(2)
     assert gate.room(clock()) == 2
     await tracker.close()
+
+
+def test_a_token_of_a_limit_that_is_gone_wakes_nobody() -> None:
+    world = world_with(Limit("rate", rate=1.0, burst=1), tasks=2)
+    assert not world.tick(request())
+    world.declare(info("a"))
+    assert len(world.tick(request())) == 2
+    world.now = 5.0
+    world.book.look_at_the_time()
+    assert not world.lanes.is_any_open, "a queue of the former version was opened"
