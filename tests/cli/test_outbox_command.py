@@ -19,6 +19,11 @@ __all__ = ["fake"]
         ((0, 0.0, None, 0), "0 rows wait\n"),
         ((3, 7500.0, "backlog_full", 0),
          "3 rows wait, the oldest for 2 h 5 min: the backlog is full\n"),
+        ((1, 12.0, "locked", 0),
+         "1 rows wait, the oldest for 12 s: "
+         "another session of the database has locked the oldest\n"),
+        ((1, 12.0, "of_a_later_version", 0),
+         "1 rows wait, the oldest for 12 s: of_a_later_version\n"),
         ((1, 2.0, None, 1),
          "1 rows wait, the oldest for 2 s\n1 rows are refused by the database; see /health\n"),
     ],
