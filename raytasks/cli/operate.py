@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from raytasks.cli.output import keeping
+
 if TYPE_CHECKING:
     from raytasks.pools.versions import DeployAnswer
     from raytasks.settings import Settings
@@ -34,7 +36,7 @@ def deploy(address: Address = None) -> None:
 
     settings = connect(address)
     version = present_version(settings)
-    answer = service.redeploy(version)
+    answer = service.redeploy(version, keeping)
     types = ", ".join(version.task_types)
     typer.echo(f"deployed version {answer.number} ({version.generation}): {types}")
     if line := left_out_line(settings.task_modules):
@@ -62,7 +64,7 @@ def stop(
 
     settings = connect(address)
     grace = settings.stop_grace_seconds if seconds is None else seconds
-    released = service.leave_cluster(grace)
+    released = service.leave_cluster(grace, keeping)
     given_back = NO_TRACKER if released is None else f"{released} attempts were given back"
     typer.echo(f"the service has left the cluster; {given_back}")
 
@@ -96,7 +98,7 @@ def drain(
     from raytasks.cluster import tracker_calls
 
     connect(address)
-    released = tracker_calls.drain(seconds)
+    released = tracker_calls.drain(seconds, keeping)
     typer.echo(f"nothing runs any more; {released} attempts were given back")
 
 
