@@ -42,7 +42,7 @@ def deploy(address: Address = None) -> None:
     if line := left_out_line(settings.task_modules):
         typer.echo(line)
     for line in warnings(answer):
-        typer.echo(line)
+        typer.echo(line, err=line.startswith("warning: "))
 
 
 def stop(
@@ -73,14 +73,27 @@ def warnings(answer: "DeployAnswer") -> Iterator[str]:
     """Yield the warnings of a deployment that succeeded."""
     if answer.in_force != answer.number:
         yield f"version {answer.in_force}, which came later, is in force"
-    for task_type, count in sorted(answer.without_handler.items()):
+    waiting = dict(answer.without_handler)
+    gone = [f"the type {name} ({waiting.pop(name, 0)} tasks wait)" for name in answer.gone_types]
+    gone += [f"the schedule {name}" for name in answer.gone_schedules]
+    if gone:
+        yield (
+            f"warning: this version no longer has {', '.join(gone)}; if this is the wrong folder, "
+            "deploy again from the right one"
+        )
+    for task_type, count in sorted(waiting.items()):
         yield (
             f"warning: {count} tasks of the type {task_type} wait, and this version has no handler "
             "for it"
         )
-    if answer.unchanged:
+    if "DATABASE_URL" in answer.unchanged:
         yield (
-            f"not changed by a deployment: {', '.join(answer.unchanged)} (the tracker keeps those "
+            "warning: DATABASE_URL differs here, and the service keeps its own; to start it again "
+            "from here would leave the tasks behind"
+        )
+    if unchanged := [name for name in answer.unchanged if name != "DATABASE_URL"]:
+        yield (
+            f"not changed by a deployment: {', '.join(unchanged)} (the tracker keeps those "
             "of its first start; stop the service and start it again)"
         )
 
