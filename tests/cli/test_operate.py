@@ -61,7 +61,10 @@ def test_no_cluster_was_ever_here(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(services, "canonicalize_bootstrap_address", nothing)
     done = run("deploy")
     assert done.code == 2
-    assert "Could not find any running Ray instance" in done.err
+    assert done.err == (
+        "error: no Ray cluster found; start one with 'raytasks up', or say where one is with "
+        "RAYTASKS_RAY_ADDRESS or --address\n"
+    )
 
 
 def test_what_listens_is_no_cluster(
