@@ -23,9 +23,11 @@ from raytasks.api.on_ray.deployment import (
     present_version,
 )
 from raytasks.cluster.tracker_calls import (
+    Keeping,
     NoServiceHere,
     ServiceError,
     check_version,
+    keep_nothing,
     tracker_here,
 )
 from raytasks.model.lines import end_of_line, one_line
@@ -187,7 +189,7 @@ def wait_for_runners(tracker: Any, version: HandlersVersion) -> dict[str, int]:
     return found
 
 
-def redeploy(version: HandlersVersion) -> DeployAnswer:
+def redeploy(version: HandlersVersion, keeping: Keeping = keep_nothing) -> DeployAnswer:
     """Try a build, put it in force, and roll the running API; return the tracker's answer.
 
     It also ends a drain. Raises `ServiceError` if no service runs in this cluster, or if the API
@@ -197,8 +199,18 @@ def redeploy(version: HandlersVersion) -> DeployAnswer:
     check_version(tracker)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     by = person_here()
-    answer = _answer(tracker.deploy.remote(version, by))
-    ray.get(tracker.end_drain.remote(by))
+    with keeping("the version may still come into force: see 'raytasks versions'"):
+        answer = _answer(tracker.deploy.remote(version, by))
+    with keeping(
+        f"version {answer.number} is deployed, and its runners take the tasks, but the API may "
+        "still be of the one before: deploy again"
+    ):
+        ray.get(tracker.end_drain.remote(by))
+        _roll(version, answer)
+    return answer
+
+
+def _roll(version: HandlersVersion, answer: DeployAnswer) -> None:
     try:
         serve.run(application(version), name=_app_name(), route_prefix="/")
     except Exception as error:
@@ -207,7 +219,6 @@ def redeploy(version: HandlersVersion) -> DeployAnswer:
             f"could not roll the API, which may be away: {one_line(error)}; deploy again, and see "
             "'serve status'"
         ) from None
-    return answer
 
 
 def _app_name() -> str:
@@ -238,15 +249,16 @@ def stop_service(grace_seconds: float) -> int | None:
         return None
 
 
-def leave_cluster(grace_seconds: float) -> int | None:
+def leave_cluster(grace_seconds: float, keeping: Keeping = keep_nothing) -> int | None:
     """Stop the service in this cluster like `stop_service`, and nothing else of Serve.
 
     Raises `ServiceError` if none runs here.
     """
     tracker = tracker_here()
-    with contextlib.suppress(RayServeException):  # Serve is gone already
-        serve.delete(_app_name())
-    return _stop_tracker(tracker, grace_seconds)
+    with keeping("the service may be stopped in part: run 'raytasks stop' again"):
+        with contextlib.suppress(RayServeException):  # Serve is gone already
+            serve.delete(_app_name())
+        return _stop_tracker(tracker, grace_seconds)
 
 
 def _stop_tracker(tracker: Any, grace_seconds: float) -> int | None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import unquote
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import (
     Field,
     ValidationError,
@@ -237,6 +238,16 @@ class Settings(BaseSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _refuse_crossed_bounds(self) -> "Settings":
+        most = self.warm_runners_max
+        if most is not None and self.warm_runners_min > most:
+            raise ValueError(
+                f"RAYTASKS_WARM_RUNNERS_MIN ({self.warm_runners_min}) must not be more than "
+                f"RAYTASKS_WARM_RUNNERS_MAX ({most})"
+            )
+        return self
+
     @property
     def uses_sqlite(self) -> bool:
         """Whether the database is a file. Then the tracker must be on that file's machine."""
@@ -307,6 +318,7 @@ def load_settings(**overrides: Any) -> Settings:
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
+        _refuse_broken_lines()
         own = without_links(os.environ)
         _refuse_unknown({*own, *dotenv_values(_FILE, encoding=_ENCODING)})
         return Settings(**given)
@@ -332,6 +344,20 @@ def _refuse_unknown(names: Iterable[str]) -> None:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else "see .env.example for the names"
             raise SettingsError(f"{name}: there is no such setting; {hint}")
+
+
+def _refuse_broken_lines() -> None:
+    """Refuse a file with a line that cannot be read. Raises `SettingsError`."""
+    file = Path(_FILE)
+    if not file.is_file():
+        return
+    with file.open(encoding=_ENCODING) as stream:
+        broken = next((found.original for found in parse_stream(stream) if found.error), None)
+    if broken is not None:
+        raise SettingsError(
+            f"{file.absolute()}: line {broken.line} cannot be read; write NAME=value, and # before "
+            "a comment"
+        )
 
 
 def _unreadable(error: UnicodeDecodeError | OSError) -> str:

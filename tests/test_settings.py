@@ -113,6 +113,41 @@ class TestSources:
             f"{folder}/.env: line {line} is not UTF-8; save the file in that encoding"
         )
 
+    @pytest.mark.parametrize(
+        ("text", "line"),
+        [("MAX_CRASHES=7\nthis is no setting\n", 2), ("'A=1\n", 1), ("\n# a\nA='b\n", 3)],
+    )
+    def test_a_broken_line_is_one_line_that_names_it(
+        self, folder: Path, text: str, line: int
+    ) -> None:
+        (folder / ".env").write_text(text)
+        with pytest.raises(SettingsError) as caught:
+            load_settings()
+        assert str(caught.value) == (
+            f"{folder}/.env: line {line} cannot be read; write NAME=value, and # before a comment"
+        )
+
+    def test_comments_exports_and_empty_lines_can_be_read(self, folder: Path) -> None:
+        (folder / ".env").write_text("# a\n\n  \nexport MAX_CRASHES=7 # b\nA='x\ny'\nALONE\n")
+        assert load_settings().max_crashes == 7
+
+
+class TestBounds:
+    """Settings that are a least and a most."""
+
+    def test_the_least_may_not_be_more_than_the_most(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("RAYTASKS_WARM_RUNNERS_MIN", "5")
+        monkeypatch.setenv("RAYTASKS_WARM_RUNNERS_MAX", "2")
+        with pytest.raises(SettingsError) as caught:
+            load_settings()
+        assert str(caught.value) == (
+            "RAYTASKS_WARM_RUNNERS_MIN (5) must not be more than RAYTASKS_WARM_RUNNERS_MAX (2)"
+        )
+
+    def test_they_may_be_equal_and_a_most_may_be_missing(self) -> None:
+        assert load_settings(warm_runners_min=5, warm_runners_max=5).warm_runners_max == 5
+        assert load_settings(warm_runners_min=5).warm_runners_max is None
+
 
 class TestSchemaOfTheDatabase:
     """DATABASE_SCHEMA becomes a part of the URL: all that opens the database gets that."""

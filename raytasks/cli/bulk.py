@@ -140,7 +140,8 @@ class _Work:
         operation = self._begin()
         for warning in operation.get("warnings", ()):
             typer.echo(f"warning: {warning}", err=True)
-        with keeping(f"the operation {operation['bulk_id']} goes on by itself"):
+        name = operation["bulk_id"]
+        with keeping(f"the operation {name} goes on by itself", f"raytasks bulk show {name}"):
             self._show(operation, wait=wait)
 
     def _show(self, operation: BulkOperation, *, wait: bool) -> None:
@@ -180,12 +181,7 @@ class _Work:
             def tell(now: BulkOperation) -> None:
                 bar.update(item, completed=now["looked_at"], total=now["matched"])
 
-            try:
-                return self._client.bulk_wait(operation["bulk_id"], on_change=tell)
-            except KeyboardInterrupt:
-                name = operation["bulk_id"]
-                typer.echo(f"it goes on by itself: raytasks bulk show {name}", err=True)
-                raise
+            return self._client.bulk_wait(operation["bulk_id"], on_change=tell)
 
 
 def _number(matched: int | None) -> str:

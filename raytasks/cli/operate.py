@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from raytasks.cli.output import keeping
+
 if TYPE_CHECKING:
     from raytasks.pools.versions import DeployAnswer
     from raytasks.settings import Settings
@@ -34,13 +36,13 @@ def deploy(address: Address = None) -> None:
 
     settings = connect(address)
     version = present_version(settings)
-    answer = service.redeploy(version)
+    answer = service.redeploy(version, keeping)
     types = ", ".join(version.task_types)
     typer.echo(f"deployed version {answer.number} ({version.generation}): {types}")
     if line := left_out_line(settings.task_modules):
         typer.echo(line)
     for line in warnings(answer):
-        typer.echo(line)
+        typer.echo(line, err=line.startswith("warning: "))
 
 
 def stop(
@@ -62,7 +64,7 @@ def stop(
 
     settings = connect(address)
     grace = settings.stop_grace_seconds if seconds is None else seconds
-    released = service.leave_cluster(grace)
+    released = service.leave_cluster(grace, keeping)
     given_back = NO_TRACKER if released is None else f"{released} attempts were given back"
     typer.echo(f"the service has left the cluster; {given_back}")
 
@@ -71,14 +73,27 @@ def warnings(answer: "DeployAnswer") -> Iterator[str]:
     """Yield the warnings of a deployment that succeeded."""
     if answer.in_force != answer.number:
         yield f"version {answer.in_force}, which came later, is in force"
-    for task_type, count in sorted(answer.without_handler.items()):
+    waiting = dict(answer.without_handler)
+    gone = [f"the type {name} ({waiting.pop(name, 0)} tasks wait)" for name in answer.gone_types]
+    gone += [f"the schedule {name}" for name in answer.gone_schedules]
+    if gone:
+        yield (
+            f"warning: this version no longer has {', '.join(gone)}; if this is the wrong folder, "
+            "deploy again from the right one"
+        )
+    for task_type, count in sorted(waiting.items()):
         yield (
             f"warning: {count} tasks of the type {task_type} wait, and this version has no handler "
             "for it"
         )
-    if answer.unchanged:
+    if "DATABASE_URL" in answer.unchanged:
         yield (
-            f"not changed by a deployment: {', '.join(answer.unchanged)} (the tracker keeps those "
+            "warning: DATABASE_URL differs here, and the service keeps its own; to start it again "
+            "from here would leave the tasks behind"
+        )
+    if unchanged := [name for name in answer.unchanged if name != "DATABASE_URL"]:
+        yield (
+            f"not changed by a deployment: {', '.join(unchanged)} (the tracker keeps those "
             "of its first start; stop the service and start it again)"
         )
 
@@ -96,7 +111,7 @@ def drain(
     from raytasks.cluster import tracker_calls
 
     connect(address)
-    released = tracker_calls.drain(seconds)
+    released = tracker_calls.drain(seconds, keeping)
     typer.echo(f"nothing runs any more; {released} attempts were given back")
 
 

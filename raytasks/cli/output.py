@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any, TextIO, cast
 
+import typer
+
 
 class OutputLost(Exception):
     """Standard output cannot be written: its reader is gone, its disk is full, or it is closed.
@@ -16,10 +18,16 @@ class OutputLost(Exception):
 
 
 @contextmanager
-def keeping(text: str) -> Iterator[None]:
-    """Add a text to the error if standard output is lost meanwhile: what must not get lost."""
+def keeping(text: str, see: str | None = None) -> Iterator[None]:
+    """Say a text if the block ends by Ctrl-C, or by lost standard output: what must not get lost.
+
+    It goes to standard error; at Ctrl-C together with `see`, the command that shows more.
+    """
     try:
         yield
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; {text}" + (f"; see '{see}'" if see else ""), err=True)
+        raise
     except OutputLost as error:
         raise OutputLost(f"{error}; {text}") from error
 

@@ -100,13 +100,14 @@ def submit(
         if task["duplicate"]:
             replaced = ", and has the new values now" if on_conflict == "replace" else ""
             typer.echo(f"no new task: this open one holds the unique key{replaced}", err=True)
-        with keeping(f"the task {task['task_id']} was accepted"):
+        task_id = task["task_id"]
+        with keeping(f"the task {task_id} was accepted", f"raytasks get {task_id}"):
             if wait:
-                _show_ended(client, task["task_id"], wait_timeout, at.as_json)
+                _show_ended(client, task_id, wait_timeout, at.as_json)
             elif at.as_json:
                 typer.echo(tables.pretty_json(task))
             else:
-                typer.echo(task["task_id"])
+                typer.echo(task_id)
 
 
 @at_service()

@@ -287,7 +287,7 @@ def _take_ports(endpoint: "Endpoint", settings: "Settings") -> None:
     """Make sure that the ports are free. End leftovers of a killed run of our own on them."""
     from raytasks.cluster import processes as cluster
     from raytasks.cluster import run_files
-    from raytasks.cluster.runs import folder
+    from raytasks.cluster.runs import folder, present_runs
     from raytasks.settings import SettingsError
 
     left = cluster.end_leftovers()
@@ -308,7 +308,15 @@ def _take_ports(endpoint: "Endpoint", settings: "Settings") -> None:
                 settings.listen_port,
             )
         )
+    runs_here = present_runs()
     for host_name, host, port_name, port in wanted:
         other = cluster.listener_on(host, port, host_name)
-        if other is not None:
-            raise SettingsError(f"{port_name}: {port} is in use by {other}; choose another one")
+        if other is None:
+            continue
+        ours = next((run for run in runs_here if run.port == port), None)
+        if ours is not None:
+            raise SettingsError(
+                f"{port_name}: {port} is in use by another raytasks service (pid {ours.pid}, "
+                f"{ours.url}); stop it with 'raytasks down --port {port}', or choose another one"
+            )
+        raise SettingsError(f"{port_name}: {port} is in use by {other}; choose another one")

@@ -42,6 +42,10 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 OWNER = "RAYTASKS_OWNER"
 """The variable that marks all processes of a run of ours with its owner."""
 
+_NONE_FOUND = (
+    "no Ray cluster found; start one with 'raytasks up', or say where one is with "
+    "RAYTASKS_RAY_ADDRESS or --address"
+)
 _FROM_THE_HEAD = "copy ~/.ray/auth_token from the machine of the head to here"
 # Only on Linux can `ray_node` adopt the processes that `ray start` leaves behind.
 EVERYTHING = NodeResources()
@@ -270,10 +274,12 @@ def _found_address() -> str:
 
     try:
         found: str | None = services.canonicalize_bootstrap_address("auto")
-    except (ConnectionError, ValueError) as error:
+    except ConnectionError:
+        raise ClusterError(_NONE_FOUND) from None
+    except ValueError as error:
         raise ClusterError(f"RAY_ADDRESS: {one_line(error)}") from None
     if found is None:
-        raise ClusterError("no Ray cluster runs here; say where one is with --address HOST:PORT")
+        raise ClusterError(_NONE_FOUND)
     return found
 
 

@@ -4,7 +4,8 @@ A command starts a process for each: this module imports neither Ray Serve nor t
 """
 
 import contextlib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import ray
 from ray.exceptions import RayError
@@ -21,6 +22,15 @@ from raytasks.runner.identity import RAY_NAMESPACE
 from raytasks.runner.on_ray.tracker_client import TRACKER_NAME
 
 _ANSWER_SECONDS = 10.0
+
+
+Keeping: TypeAlias = Callable[[str], contextlib.AbstractContextManager[None]]
+"""Takes what is to be said if the block that it begins is interrupted."""
+
+
+def keep_nothing(_text: str) -> contextlib.AbstractContextManager[None]:
+    """Say nothing at an interrupt: the caller is no command."""
+    return contextlib.nullcontext()
 
 
 class ServiceError(RaytasksError):
@@ -61,13 +71,15 @@ def check_version_in_cluster() -> None:
         check_version(tracker_here())
 
 
-def drain(seconds: float) -> int:
+def drain(seconds: float, keeping: Keeping = keep_nothing) -> int:
     """Stop handing out tasks, and wait until nothing runs.
 
     Attempts that run for longer than `seconds` are released, uncharged. Returns their number.
     Raises `ServiceError` if no service runs in this cluster.
     """
-    released: int = ray.get(tracker_here().drain.remote(seconds, person_here()))
+    tracker = tracker_here()
+    with keeping("the service stays drained, until 'raytasks resume'"):
+        released: int = ray.get(tracker.drain.remote(seconds, person_here()))
     return released
 
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
 from raytasks.handling.context import Context
 from raytasks.handling.declaration_checks import (
@@ -19,6 +19,7 @@ from raytasks.handling.declaration_checks import (
     check_limit_places,
     listed,
     schedules_of,
+    type_of,
     where,
 )
 from raytasks.handling.signatures import annotation_of, item_of, parameters_of
@@ -190,8 +191,11 @@ class HandlerSpec:
         )
 
 
+@overload
+def handler(task_type: Target, /) -> Target: ...
+@overload
 def handler(
-    task_type: str,
+    task_type: str | None = None,
     *,
     retry: RetryPolicy | None = None,
     timeout: float | None = None,
@@ -206,8 +210,25 @@ def handler(
     weight: float = 1.0,
     on_failure: OnFailure | None = None,
     schedules: Sequence[Schedule] = (),
-) -> Callable[[Target], Target]:
-    """Declare a function or a class to be the handler of `task_type`.
+) -> Callable[[Target], Target]: ...
+def handler(
+    task_type: Any = None,
+    *,
+    retry: RetryPolicy | None = None,
+    timeout: float | None = None,
+    actors: tuple[int, int] = (1, 1),
+    isolated: bool = False,
+    ray_options: Mapping[str, Any] | None = None,
+    redact: Sequence[str] = (),
+    pool: Pool | None = None,
+    concurrency: int = 1,
+    batch: Batch | None = None,
+    limits: Sequence[Limit] = (),
+    weight: float = 1.0,
+    on_failure: OnFailure | None = None,
+    schedules: Sequence[Schedule] = (),
+) -> Any:
+    """Declare a function or a class to be the handler of `task_type`; by default, of its name.
 
     `@handler` stands above all other decorators, on a function or class at module level.
 
@@ -238,11 +259,13 @@ def handler(
     The function or class stays unchanged, and can be called directly. Raises `HandlerError` for a
     declaration that cannot work.
     """
+    # Without parentheses, the decorator is called with what it decorates.
+    bare, named = (task_type, None) if callable(task_type) else (None, task_type)
 
     def declare(target: Target) -> Target:
         is_class = inspect.isclass(target)
         spec = HandlerSpec(
-            task_type=task_type,
+            task_type=type_of(named, target),
             target=target,
             retry=retry or RetryPolicy(),
             timeout_seconds=timeout,
@@ -260,10 +283,10 @@ def handler(
         )
         check(spec)
         setattr(target, _SPEC_ATTRIBUTE, spec)
-        note(task_type, spec)
+        note(spec.task_type, spec)
         return target
 
-    return declare
+    return declare if bare is None else declare(bare)
 
 
 def handler_of(target: Callable[..., Any]) -> HandlerSpec:

@@ -72,6 +72,21 @@ def check(spec: "HandlerSpec") -> None:
         raise HandlerError(f"{name}: {error}") from None
 
 
+def type_of(task_type: Any, target: Any) -> str:
+    """Return the task type of a declaration; without one, the name of its function or class.
+
+    Raises `HandlerError` if the type is no text, or if there is no name.
+    """
+    if not callable(target):
+        raise HandlerError(f"@handler is for a function or a class, not {target!r:.200}")
+    found = getattr(target, "__name__", None) if task_type is None else task_type
+    if isinstance(found, str):
+        return found
+    if task_type is None:
+        raise HandlerError(f"{target!r:.200} has no name; write @handler('its_type')")
+    raise HandlerError(f"{where(target)}: the task type must be a text, not {task_type!r:.200}")
+
+
 def _check_on_failure(hook: Any, name: str) -> None:
     try:
         inspect.signature(hook).bind(None, None, None)

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from raytasks.model.handler_info import HandlerInfo
+from raytasks.model.schedule_specs import ScheduleKey
 from raytasks.runner.plan import GENERATION_VARIABLE
 from raytasks.settings import Settings
 
@@ -67,6 +68,11 @@ class HandlersVersion:
     def task_types(self) -> tuple[str, ...]:
         """The task types that have a handler."""
         return tuple(info.task_type for info in self.handlers)
+
+    @property
+    def schedule_keys(self) -> frozenset[ScheduleKey]:
+        """The schedules that its handlers declare."""
+        return frozenset(schedule.key for info in self.handlers for schedule in info.schedules)
 
     @property
     def all_handlers(self) -> tuple[HandlerInfo, ...]:

@@ -7,12 +7,12 @@ build does not come back into force when it is announced again.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from raytasks.model.acts import BY_SERVE, UNKNOWN
-from raytasks.model.tasks import RaytasksError, StoreUnavailable
+from raytasks.model.tasks import DEFAULT_NAMESPACE, RaytasksError, StoreUnavailable
 from raytasks.observe.log_record import with_fields
 from raytasks.pools.handlers_version import HandlersVersion
 from raytasks.store.version_rows import VersionRow, VersionState
@@ -65,6 +65,7 @@ class DeployAnswer:
     - `in_force`: the number of the version that is in force now, or None.
     - `without_handler`: how many tasks wait, for each type that has no handler in that version.
     - `unchanged`: the settings that the build has other values of, but a deploy cannot change.
+    - `gone_types`, `gone_schedules`: those that the version in force before had, and it has not.
     """
 
     number: int
@@ -72,6 +73,8 @@ class DeployAnswer:
     in_force: int | None
     without_handler: dict[str, int]
     unchanged: tuple[str, ...] = ()
+    gone_types: tuple[str, ...] = ()
+    gone_schedules: tuple[str, ...] = ()
 
 
 class VersionTable(Protocol):
@@ -110,6 +113,7 @@ class Versions:
         self._trials: dict[str, asyncio.Task[VersionRow]] = {}
         self._failed: VersionRow | None = None
         self._restored = asyncio.Event()
+        self._replaced: HandlersVersion | None = None
         self.row: VersionRow | None = None
         self.version: HandlersVersion | None = None
         """The version in force, and `row` its row; None before the first version has passed."""
@@ -158,6 +162,33 @@ class Versions:
             running.add_done_callback(lambda done: self._over(version.token, done))
             self._trials[version.token] = running
         return await asyncio.shield(running)
+
+    def answer(
+        self, row: VersionRow, waiting: Mapping[str, int], unchanged: Iterable[str] = ()
+    ) -> DeployAnswer:
+        """Return the answer to a deployment of the build of this row, when it is judged.
+
+        `waiting` are the numbers of tasks that wait, by type.
+        """
+        old, new = self._replaced, self.version
+        is_new = self.row is not None and self.row.number == row.number
+        gone_types: set[str] = set()
+        gone_schedules: set[str] = set()
+        if is_new and old is not None and new is not None:
+            gone_types = set(old.task_types) - set(new.task_types)
+            gone_schedules = {
+                key.name if key.namespace == DEFAULT_NAMESPACE else f"{key.namespace}/{key.name}"
+                for key in old.schedule_keys - new.schedule_keys
+            }
+        return DeployAnswer(
+            number=row.number,
+            error=row.detail if row.state is VersionState.FAILED else None,
+            in_force=None if self.row is None else self.row.number,
+            without_handler=self.without_handler(waiting),
+            unchanged=tuple(unchanged),
+            gone_types=tuple(sorted(gone_types)),
+            gone_schedules=tuple(sorted(gone_schedules)),
+        )
 
     async def announce(self, version: HandlersVersion) -> Announced:
         """Take the build that an API replica brings, and return its state within about a second.
@@ -255,6 +286,7 @@ class Versions:
         """Put a passed version in force, unless a later one is; return whether this was done."""
         if self.row is not None and self.row.number > row.number:
             return False
+        self._replaced = self.version
         self.row, self.version = row, version
         if self._failed is not None and self._failed.number < row.number:
             self._failed = None

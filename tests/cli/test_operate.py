@@ -11,7 +11,9 @@ from ray._private import services
 
 from raytasks.cli.operate import warnings
 from raytasks.cluster import processes as cluster
+from raytasks.pools.handlers_version import HandlersVersion
 from raytasks.pools.versions import DeployAnswer
+from raytasks.settings import Settings
 
 # Ray Serve's own, when it is imported.
 pytestmark = pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`")
@@ -59,7 +61,10 @@ def test_no_cluster_was_ever_here(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(services, "canonicalize_bootstrap_address", nothing)
     done = run("deploy")
     assert done.code == 2
-    assert "Could not find any running Ray instance" in done.err
+    assert done.err == (
+        "error: no Ray cluster found; start one with 'raytasks up', or say where one is with "
+        "RAYTASKS_RAY_ADDRESS or --address\n"
+    )
 
 
 def test_what_listens_is_no_cluster(
@@ -90,5 +95,30 @@ def test_what_a_deployment_tells() -> None:
     assert first.startswith("warning: 2 tasks of the type gone wait")
     assert second.startswith("not changed by a deployment: LEASE_SECONDS")
     assert list(warnings(DeployAnswer(3, None, 3, {}))) == []
+    [gone] = warnings(DeployAnswer(3, None, 3, {"mail": 2}, (), ("mail", "sum"), ("nightly",)))
+    assert gone == (
+        "warning: this version no longer has the type mail (2 tasks wait), the type sum (0 tasks "
+        "wait), the schedule nightly; if this is the wrong folder, deploy again from the right one"
+    )
+    database, lease = warnings(DeployAnswer(3, None, 3, {}, ("DATABASE_URL", "LEASE_SECONDS")))
+    assert database.startswith("warning: DATABASE_URL differs here, and the service keeps its own")
+    assert lease.startswith("not changed by a deployment: LEASE_SECONDS (")
     [later] = warnings(DeployAnswer(3, None, 4, {}))
     assert later == "version 4, which came later, is in force"
+
+
+def test_warnings_of_a_deployment_go_to_standard_error(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from raytasks import service
+    from raytasks.api.on_ray import deployment
+
+    answer = DeployAnswer(3, None, 3, {"mail": 2}, (), ("mail",))
+    version = HandlersVersion("token", "print", (), Settings(_env_file=None))
+    monkeypatch.setattr(cluster, "connect", lambda _: None)
+    monkeypatch.setattr(deployment, "present_version", lambda _: version)
+    monkeypatch.setattr(service, "redeploy", lambda *_: answer)
+    done = run("deploy")
+    assert done.code == 0
+    assert done.out.startswith("deployed version 3 ")
+    assert done.err.startswith("warning: this version no longer has the type mail (2 tasks wait); ")

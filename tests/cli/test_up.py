@@ -1,5 +1,6 @@
 """The refusals of `raytasks up` before it starts anything."""
 
+import os
 import socket
 import warnings
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from raytasks.cli import former_cluster, up
-from raytasks.cluster import processes, run_files
+from raytasks.cluster import processes, run_files, runs
 from raytasks.cluster.processes import ClusterError
 from raytasks.settings import Settings, SettingsError
 from raytasks.store.file_lock import locked
@@ -61,6 +62,23 @@ class TestPorts:
                 quiet_port(), listen_port=taken
             )
             assert f"--port: {taken} is in use by " in self.refusal(taken)
+
+    def test_another_service_is_named_with_the_way_to_stop_it(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setattr(runs, "folder", lambda: tmp_path)
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            taken = other.getsockname()[1]
+            with runs.noted(taken, f"http://127.0.0.1:{taken}", 1.0):
+                said = (
+                    f"{taken} is in use by another raytasks service (pid {os.getpid()}, "
+                    f"http://127.0.0.1:{taken}); stop it with 'raytasks down --port {taken}', or "
+                    "choose another one"
+                )
+                assert self.refusal(taken) == f"--port: {said}"
+                assert (
+                    self.refusal(quiet_port(), listen_port=taken) == f"RAYTASKS_LISTEN_PORT: {said}"
+                )
 
     def test_both_cannot_be_the_same(self) -> None:
         port = quiet_port()

@@ -89,6 +89,38 @@ def test_a_type_of_raytasks_itself_is_refused() -> None:
     handler("raytasksmine")(lambda payload: None)
 
 
+@pytest.mark.parametrize("decorator", ["@handler", "@handler()", "@handler(None)"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "def shout(payload): ...",
+        "async def shout(payload): ...",
+        "async def shout(payload):\n    yield 1",
+        "class shout:\n    def __call__(self, payload): ...",
+    ],
+)
+def test_without_a_type_the_name_is_the_type(decorator: str, target: str) -> None:
+    assert load(f"{decorator}\n{target}\n") == ("shout",)
+
+
+def test_a_bare_handler_that_is_lost_is_an_error() -> None:
+    with pytest.raises(HandlerError, match="shout"):
+        load("@handler\ndef shout(payload): ...\ndel shout\n")
+
+
+def test_a_bare_handler_is_checked() -> None:
+    with pytest.raises(HandlerError, match="__call__"):
+        load("@handler\nclass Shout: ...\n")
+    with pytest.raises(HandlerError, match="has no name"):
+        load("f = handler(functools.partial(print))\n")
+
+
+@pytest.mark.parametrize("task_type", ["5", "b'shout'", "['shout']", "True", "{}"])
+def test_a_type_that_is_no_text_is_refused(task_type: str) -> None:
+    with pytest.raises(HandlerError, match=r"shout: the task type must be a text, not"):
+        load(f"@handler({task_type})\ndef shout(payload): ...\n")
+
+
 def test_a_type_twice_in_one_module_is_refused() -> None:
     twice = "@handler('a')\ndef f(payload): ...\n@handler('a')\ndef f(payload): return 2\n"
     with pytest.raises(HandlerError, match="line 3: task type 'a' is declared twice"):

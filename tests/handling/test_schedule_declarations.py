@@ -58,7 +58,7 @@ def test_what_is_declared_is_in_the_description_for_the_tracker() -> None:
 
 
 def test_one_needs_no_list() -> None:
-    @handler("once", schedules=Schedule("one", every_seconds=5))  # type: ignore[arg-type]
+    @handler("once", schedules=Schedule("one", every_seconds=5))  # type: ignore[call-overload,untyped-decorator]
     def once(payload: None) -> None:
         """Do nothing."""
 

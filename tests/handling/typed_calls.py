@@ -28,6 +28,16 @@ def plain(payload: Mail) -> str:
     return payload.to
 
 
+@handler
+def bare(payload: Mail) -> str:
+    return payload.to
+
+
+@handler()
+def unnamed(payload: Mail) -> str:
+    return payload.to
+
+
 @handler("with_context")
 def with_context(payload: Mail, context: Context) -> str:
     return payload.to

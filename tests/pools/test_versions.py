@@ -11,7 +11,7 @@ from raytasks.api.announcement import Announcement
 from raytasks.model.controls import Pool
 from raytasks.model.handler_info import HandlerInfo, HandlerKind
 from raytasks.model.schedule_specs import DeclaredSchedule, ScheduleKey, ScheduleSpec
-from raytasks.model.tasks import StoreUnavailable
+from raytasks.model.tasks import DEFAULT_NAMESPACE, StoreUnavailable
 from raytasks.pools import versions as versions_module
 from raytasks.pools.handlers_version import HandlersVersion, differing_settings, new_token
 from raytasks.pools.versions import Announced, VersionRefused, Versions
@@ -223,6 +223,30 @@ async def test_what_waits_without_a_handler_is_told(store: Store, cluster: Clust
         [reason] = reasons
         assert (reason["code"], reason["count"]) == ("no_handler", 3)
         assert "3 tasks of the type gone wait" in reason["message"]
+
+
+async def test_what_a_deployment_takes_away_is_told(store: Store, cluster: Cluster) -> None:
+    spec = ScheduleSpec("a", "null", 3, every_seconds=60)
+    schedules = tuple(
+        DeclaredSchedule(ScheduleKey(space, "nightly"), spec)
+        for space in (DEFAULT_NAMESPACE, "shop")
+    )
+    first = build("a", "b", "c")
+    infos = (replace(first.handlers[0], schedules=schedules), *first.handlers[1:])
+    first = replace(first, handlers=infos)
+    async with versions_on(store, cluster) as versions:
+        answer = versions.answer(await versions.deploy(first), {"b": 2})
+        assert (answer.gone_types, answer.gone_schedules) == ((), ())
+        later = build("a", "d")
+        for _ in range(2):  # Ray may deliver a call twice
+            answer = versions.answer(await versions.deploy(later), {"b": 2})
+            assert answer.gone_types == ("b", "c")
+            assert answer.gone_schedules == ("nightly", "shop/nightly")
+            assert answer.without_handler == {"b": 2}
+        refused = build("d", token="refused")
+        cluster.wrong["refused"] = "broken"
+        answer = versions.answer(await versions.deploy(refused), {})
+        assert (answer.error, answer.gone_types) == ("broken", ())
 
 
 class TestBuilds:

@@ -50,7 +50,6 @@ from raytasks.runner.on_ray.stack_calls import stack_of
 from raytasks.runner.on_ray.tracker_client import BY_RAY, SOCKET
 from raytasks.settings import Settings
 from raytasks.store.transaction import Superseded
-from raytasks.store.version_rows import VersionState
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.doors import Doors
 from raytasks.tracker.ending import RESTART_SECONDS, end_process
@@ -245,13 +244,8 @@ class TrackerActor:
         if core.outpost.active:
             raise StoreUnavailable(f"{core.outpost.words}; deploy there")
         row = await versions.deploy(version, by)
-        return DeployAnswer(
-            number=row.number,
-            error=row.detail if row.state is VersionState.FAILED else None,
-            in_force=None if versions.row is None else versions.row.number,
-            without_handler=versions.without_handler(core.ticker.ledger.waiting_types()),
-            unchanged=tuple(differing_settings(self._settings, version.settings)),
-        )
+        unchanged = differing_settings(self._settings, version.settings)
+        return versions.answer(row, core.ticker.ledger.waiting_types(), unchanged)
 
     async def announce(self, version: HandlersVersion) -> Announced:
         """Take in the handlers' version of an API replica. See `Versions.announce`."""
