@@ -214,7 +214,9 @@ CLIENT_IS_THERE = (
 RAYTASKS = "import runpy; runpy.run_module('raytasks', run_name='__main__')"
 PYTEST = "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
 STRICTLY = ("-q", "-W", "error", "-p", "no:asyncio", "-p", "no:cacheprovider")
+ANY_END = "import sys, pytest; pytest.main(sys.argv[1:])"
 WITHOUT_THE_KIT = "def test_passes() -> None: pass\n"
+WITH_THE_KIT = "def test_needs_it(raytasks_queue) -> None: pass\n"
 ALL_IS_THERE = f"import raytasks.settings, raytasks.protocol.codec; {CLIENT_IS_THERE}"
 
 
@@ -247,6 +249,9 @@ def test_they_come_and_go_in_any_order(
     environment.run(CLIENT_IS_THERE)
     (tmp_path / "test_without.py").write_text(WITHOUT_THE_KIT)
     environment.run(PYTEST, *STRICTLY, "test_without.py", folder=tmp_path)
+    (tmp_path / "test_with.py").write_text(WITH_THE_KIT)
+    told = "\n".join(environment.run(ANY_END, *STRICTLY, "test_with.py", folder=tmp_path))
+    assert "only raytasks-client is installed: pip install raytasks" in told
     kept = {path.name for path in (environment.packages / "raytasks").iterdir()}
     assert kept - {"__pycache__"} == {
         "__init__.py", "py.typed", "client", "handling", "model", "outbox", "pytest_plugin.py",
