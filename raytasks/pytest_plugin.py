@@ -26,7 +26,15 @@ def raytasks_queue(request: pytest.FixtureRequest) -> Iterator["Queue"]:
 
     A marker sets other handlers, and options: `@pytest.mark.raytasks(handlers=[resize])`.
     """
-    from raytasks.testing import Queue  # only at its use: the plugin is loaded everywhere
+    try:
+        from raytasks.testing import Queue  # only at its use: the plugin is loaded everywhere
+    except ModuleNotFoundError as error:
+        if error.name != "raytasks.testing":
+            raise
+        raise pytest.UsageError(
+            "the fixture raytasks_queue needs the package raytasks, and only raytasks-client is "
+            "installed: pip install raytasks"
+        ) from None
 
     marker = request.node.get_closest_marker(_MARKER)
     if marker is not None and marker.args:

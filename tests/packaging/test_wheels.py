@@ -211,12 +211,21 @@ def test_the_client_submits_by_function(
 CLIENT_IS_THERE = (
     "import raytasks.client as c, raytasks as r; print(r.handler, c.Client, r.Context)"
 )
+RAYTASKS = "import runpy; runpy.run_module('raytasks', run_name='__main__')"
+PYTEST = "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
+STRICTLY = ("-q", "-W", "error", "-p", "no:asyncio", "-p", "no:cacheprovider")
+ANY_END = "import sys, pytest; pytest.main(sys.argv[1:])"
+WITHOUT_THE_KIT = "def test_passes() -> None: pass\n"
+WITH_THE_KIT = "def test_needs_it(raytasks_queue) -> None: pass\n"
 ALL_IS_THERE = f"import raytasks.settings, raytasks.protocol.codec; {CLIENT_IS_THERE}"
 
 
 @pytest.mark.parametrize("installed", [(0, 1), (1, 0)], ids=["client-first", "service-first"])
 def test_they_come_and_go_in_any_order(
-    wheels: tuple[Path, Path], environment: Environment, installed: tuple[int, int]
+    wheels: tuple[Path, Path],
+    environment: Environment,
+    installed: tuple[int, int],
+    tmp_path: Path,
 ) -> None:
     # A path in a .pth file is added as it is: the .pth of an editable install there has no effect.
     dependencies = environment.packages / "dependencies.pth"
@@ -232,12 +241,20 @@ def test_they_come_and_go_in_any_order(
     for which in installed:
         install(which)
     environment.run(ALL_IS_THERE)
+    shop = tmp_path / "shop"
+    environment.run(RAYTASKS, "init", str(shop))
+    assert "passed" in environment.run(PYTEST, *STRICTLY, folder=shop)[-1]
 
     remove(1)
     environment.run(CLIENT_IS_THERE)
+    (tmp_path / "test_without.py").write_text(WITHOUT_THE_KIT)
+    environment.run(PYTEST, *STRICTLY, "test_without.py", folder=tmp_path)
+    (tmp_path / "test_with.py").write_text(WITH_THE_KIT)
+    told = "\n".join(environment.run(ANY_END, *STRICTLY, "test_with.py", folder=tmp_path))
+    assert "only raytasks-client is installed: pip install raytasks" in told
     kept = {path.name for path in (environment.packages / "raytasks").iterdir()}
     assert kept - {"__pycache__"} == {
-        "__init__.py", "py.typed", "client", "handling", "model", "outbox",
+        "__init__.py", "py.typed", "client", "handling", "model", "outbox", "pytest_plugin.py",
     }  # fmt: skip
     install(1)
     environment.run(ALL_IS_THERE)
