@@ -266,10 +266,10 @@ class Store:
             done.ready_changes = transaction.ready_changes
         return done
 
-    def limit_places(self) -> dict[str, LimitPlaces]:
-        """Return where the values of keyed limits come from, by task type."""
+    def lanes_and_places(self) -> tuple[list[LaneRow], dict[str, LimitPlaces]]:
+        """Return `lanes`, and where the values of limits come from by type, as of one moment."""
         with self._database.reading() as connection:
-            return read_places(connection)
+            return lane_statements.lanes(connection), read_places(connection)
 
     def lanes(self) -> list[LaneRow]:
         """Return all lanes in which tasks are ready. See `lane_statements.lanes`."""

@@ -354,8 +354,8 @@ class Ticker:
         next_due = await self.access.insist(self.store.next_due)
         next_expiry = await self.access.insist(self.store.next_expiry)
         self.steering, schedules = await self.access.insist(self.store.settings)
-        lanes = await self.access.insist(self.store.lanes)
-        self.claims.moves.load(await self.access.insist(self.store.limit_places))
+        lanes, places = await self.access.insist(self.store.lanes_and_places)
+        self.claims.moves.load(places)
         self.schedules.load(schedules)
         self.ledger.load(running, counts, next_due, totals, lanes, next_expiry=next_expiry)
         self.claims.wants_put_off = True

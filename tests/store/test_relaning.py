@@ -149,12 +149,12 @@ PLACES = LimitPlaces({"customer": "/account"}, {"customer": ["/id", "/old"]}, NO
 def test_the_places_are_stored_by_the_first_and_the_last_step(tracking: Tracking) -> None:
     store, cursor = tracking.store, LaneCursor()
     known: list[LimitPlaces] = []
-    assert store.limit_places() == {}
+    assert store.lanes_and_places()[1] == {}
     while not known or not known[-1].moved:
         step = RelaneStep("short", cursor, compute, places=PLACES)
         done = store.relane_step(tracking.epoch, tracking.now, step)
         cursor = done.cursor or cursor
-        known.append(store.limit_places()["short"])
+        known.append(store.lanes_and_places()[1]["short"])
     assert known == [*([PLACES] * (len(known) - 1)), PLACES._replace(moved=True)]
     assert len(known) > 2
     others = LimitPlaces({}, {}, NOW + 1)
@@ -162,7 +162,7 @@ def test_the_places_are_stored_by_the_first_and_the_last_step(tracking: Tracking
     store.relane_step(tracking.epoch, tracking.now, step)
     step = RelaneStep("short", LaneCursor(), compute, places=others)
     store.relane_step(tracking.epoch, tracking.now, step)
-    assert store.limit_places() == {"none": others._replace(moved=True), "short": others}
+    assert store.lanes_and_places()[1] == {"none": others._replace(moved=True), "short": others}
 
 
 def test_a_tracker_that_was_replaced_stores_no_places(tracking: Tracking) -> None:
@@ -170,7 +170,7 @@ def test_a_tracker_that_was_replaced_stores_no_places(tracking: Tracking) -> Non
     step = RelaneStep("none", LaneCursor(), compute, places=PLACES)
     with pytest.raises(Superseded):
         tracking.store.relane_step(tracking.epoch, tracking.now, step)
-    assert tracking.store.limit_places() == {}
+    assert tracking.store.lanes_and_places()[1] == {}
 
 
 def test_what_waits_again_in_a_tick_gets_its_values(tracking: Tracking) -> None:
