@@ -88,10 +88,10 @@ def warnings(answer: "DeployAnswer") -> Iterator[str]:
         )
     if "DATABASE_URL" in answer.unchanged:
         yield (
-            "warning: DATABASE_URL differs here, and the service keeps its own; to start it again "
-            "from here would leave the tasks behind"
+            "warning: RAYTASKS_DATABASE_URL differs here, and the service keeps its own; to start "
+            "it again from here would leave the tasks behind"
         )
-    if unchanged := [name for name in answer.unchanged if name != "DATABASE_URL"]:
+    if unchanged := [f"RAYTASKS_{name}" for name in answer.unchanged if name != "DATABASE_URL"]:
         yield (
             f"not changed by a deployment: {', '.join(unchanged)} (the tracker keeps those "
             "of its first start; stop the service and start it again)"

@@ -93,7 +93,7 @@ def test_what_a_deployment_tells() -> None:
     answer = DeployAnswer(3, None, 3, {"gone": 2}, ("LEASE_SECONDS",))
     first, second = warnings(answer)
     assert first.startswith("warning: 2 tasks of the type gone wait")
-    assert second.startswith("not changed by a deployment: LEASE_SECONDS")
+    assert second.startswith("not changed by a deployment: RAYTASKS_LEASE_SECONDS")
     assert list(warnings(DeployAnswer(3, None, 3, {}))) == []
     [gone] = warnings(DeployAnswer(3, None, 3, {"mail": 2}, (), ("mail", "sum"), ("nightly",)))
     assert gone == (
@@ -101,8 +101,8 @@ def test_what_a_deployment_tells() -> None:
         "wait), the schedule nightly; if this is the wrong folder, deploy again from the right one"
     )
     database, lease = warnings(DeployAnswer(3, None, 3, {}, ("DATABASE_URL", "LEASE_SECONDS")))
-    assert database.startswith("warning: DATABASE_URL differs here, and the service keeps its own")
-    assert lease.startswith("not changed by a deployment: LEASE_SECONDS (")
+    assert database.startswith("warning: RAYTASKS_DATABASE_URL differs here, and the service keeps")
+    assert lease.startswith("not changed by a deployment: RAYTASKS_LEASE_SECONDS (")
     [later] = warnings(DeployAnswer(3, None, 4, {}))
     assert later == "version 4, which came later, is in force"
 

@@ -97,7 +97,7 @@ def test_a_good_one_is_in_force_also_after_the_tracker_has_died(
     write_changing(folder, 3)
     done = deploy(service, LEASE_SECONDS="33")
     assert done.returncode == 0, done.stderr
-    assert "not changed by a deployment: LEASE_SECONDS" in done.stdout
+    assert "not changed by a deployment: RAYTASKS_LEASE_SECONDS" in done.stdout
     until_answers(service, 3)
     assert service.run("elsewhere", {})["result"] == 3
     after = in_force(service)
